@@ -335,7 +335,8 @@ export class Lock {
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */
   release(options?: Keep): Promise<void>;
-  /** Releases the lock. Rejects only if the lock was lost before. */
+  /** Releases the lock. Rejects only if the lock was lost before, if the client was closed (`CancelledError`), or if the daemon
+   * has refused `keepFor` (`InvalidArgumentError`). Does nothing after a `release()`. */
   [Symbol.asyncDispose](): Promise<void>;
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
 }
@@ -405,7 +406,7 @@ export class Election {
 
 /** Acquires locks. All locks of a client share one stream to one daemon. */
 export class Client {
-  /** `endpoints`: 'host:port' or 'unix:/path', tried in turn. Default: '127.0.0.1:50051'. Connects when necessary. */
+  /** `endpoints`: 'host:port', '[::1]:port' or 'unix:/path', tried in turn. Default: '127.0.0.1:50051'. Connects when necessary. */
   constructor(endpoints?: string | readonly string[], options?: ClientOptions);
   /** Acquires a lock; waits for it as long as `options` allow. */
   acquire(key: Key, options?: AcquireOptions): Promise<Lock>;
@@ -420,8 +421,9 @@ export class Client {
    * token does not hold the lock in this way. If it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
   /** Calls `work` while the lock is held, then releases the lock, or the share that it was downgraded to. Rejects with a
-   * `LockLostError` if the lock was lost in the meantime, whether or not `work` succeeded; if it failed too, its error is
-   * the `cause`. */
+   * `LockLostError` if the lock was lost in the meantime, or with a `CancelledError` if the client was closed, whether or not
+   * `work` succeeded; if it failed too, its error is the `cause`. Rejects with an `InvalidArgumentError` if `work` succeeded and
+   * the daemon has refused `keepFor`. */
   using<T>(key: Key, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   /** Acquires a lock that outlives this process, and that no client extends. */
   acquireDetached(key: Key, options?: DetachedOptions): Promise<Lease>;

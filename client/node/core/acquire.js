@@ -21,8 +21,11 @@ const PASSING = new Set(['QUORUM_UNAVAILABLE', 'NODE_SET_MISMATCH', 'OVERLOADED'
 // A downgrade (request.exclusive) is an adopt of the share. If it fails, the daemon may have carried it out, or may still do
 // so. The token is therefore released, whether it is the client's or the caller's.
 class Acquire extends Operation {
-  // A release or a pause must end before the acquire may be sent.
-  blocked = false;
+  // How many releases, pauses and earlier calls must end before the acquire may be sent.
+  blocked = 0;
+  // It waits for an earlier call with the token, which was given up.
+  deferred = false;
+  #followers = []; // the deferred calls that wait for this one
   #madeToken;
   // The token may hold the lock, because a Session was abandoned before it answered, or the lock cannot be used.
   #mayBeHeld = false;
@@ -72,6 +75,9 @@ class Acquire extends Operation {
     return this.exclusive === undefined && (!this.#takingOver || (this.#adopting && !this.#spares));
   }
 
+  // Whether the call was given up, and the answer may be a lock of the caller's token.
+  get leaving() { return this.caller === undefined && this.sent && !this.#madeToken && this.leaves; }
+
   // What the caller wants to be done with the lock, for error messages.
   get #done() {
     if (this.exclusive !== undefined) return 'downgraded';
@@ -117,7 +123,7 @@ class Acquire extends Operation {
       // not fail on this client's own lock.
       this.machine.release(this.name, { onDone: () => this.#unblock() });
       this.token = this.machine.newToken();
-      this.blocked = true;
+      this.blocked += 1;
     } else if (!this.#takingOver) {
       this.#mayBeHeld = true;
       this.#adopting = false;
@@ -127,11 +133,19 @@ class Acquire extends Operation {
   // Is not sent before the release, of the same token, has ended: it would end the new lock.
   waitFor(release) {
     const { onDone } = release;
-    this.blocked = true;
+    this.blocked += 1;
     release.onDone = () => {
       onDone?.();
       this.#unblock();
     };
+  }
+
+  // Is not sent before the earlier call, with the same token, has ended. If that is granted the lock, the lock is given up
+  // first: this call would wait for it, and keep the client from giving it up.
+  follow(earlier) {
+    this.blocked += 1;
+    this.deferred = true;
+    earlier.#followers.push(this);
   }
 
   // Fails the caller with `error` now.
@@ -217,13 +231,13 @@ class Acquire extends Operation {
       return;
     }
     this.#refusal = status;
-    this.blocked = true;
+    this.blocked += 1;
     this.#timer = this.machine.after(Math.max(status.retryDelay ?? 0, LEAST_RETRY_DELAY), () => this.#unblock());
   }
 
   #unblock() {
-    this.blocked = false;
-    if (this.caller !== undefined) this.machine.submit(this);
+    this.blocked -= 1;
+    if (this.caller !== undefined && this.blocked === 0) this.machine.submit(this);
   }
 
   // Asks the daemon why the lock was not acquired.
@@ -270,6 +284,10 @@ class Acquire extends Operation {
     }
     // Before the caller may use its token again.
     if (this.#mayBeHeld) this.machine.giveBack({ ...this.name, ownToken: this.#ownToken }, this.#sparedUntil);
+    for (const follower of this.#followers.splice(0)) {
+      follower.deferred = false;
+      follower.#unblock();
+    }
     this.settle(error);
   }
 

@@ -89,6 +89,8 @@ class Machine {
     }
     const release = token === undefined ? undefined : this.#released(key, token);
     if (release !== undefined) acquire.waitFor(release);
+    const earlier = token === undefined ? undefined : this.#leaving(key, token);
+    if (earlier !== undefined) acquire.follow(earlier);
     this.#start(acquire);
     return acquire;
   }
@@ -241,7 +243,7 @@ class Machine {
 
   // Whether a call has the lock with the token, or may get it.
   uses(key, token) {
-    const asks = (acquire) => acquire.request.key === key && acquire.token === token;
+    const asks = (acquire) => acquire.request.key === key && acquire.token === token && !acquire.deferred;
     return this.held(key, token) !== undefined || [...this.acquires].some(asks);
   }
 
@@ -265,10 +267,12 @@ class Machine {
     }
   }
 
-  // The lease is no longer held, but the daemon has adopted it. While its holder may still be stopping its work, it is
-  // not given back yet.
+  // The lease is no longer held, but the daemon has adopted it. While its holder may still be stopping its work, or its delay
+  // keeps others out, it is not given back yet.
   adoptedTooLate(lease) {
-    if (!this.#ending.has(lease)) this.giveBack(lease);
+    if (this.#ending.has(lease)) return;
+    if (lease.state === 'lost' && lease.lockDelay > 0) this.#giveBackAt(lease, this.clock.earliest() + lease.lockDelay);
+    else this.giveBack(lease);
   }
 
   lose(lease, why) {
@@ -302,6 +306,11 @@ class Machine {
   // The unfinished release of the token; undefined if there is none. A release has no mode.
   #released(key, token) {
     return [...this.releases].findLast((release) => release.token === token && joined(namesOf(release.key)) === joined(namesOf(key)));
+  }
+
+  // The call with the token that was given up and has yet to be answered; undefined if there is none.
+  #leaving(key, token) {
+    return [...this.acquires].find((acquire) => acquire.leaving && acquire.request.key === key && acquire.token === token);
   }
 
   // Whether a downgrade with the token is under way. The token must not hold the key exclusively until it has ended.
@@ -374,7 +383,11 @@ class Machine {
   #end(lease) {
     const { trustedUntil } = lease;
     this.lose(lease, `no daemon extended it in time${lease.why}`);
-    this.#ending.set(lease, this.deadlines.add(trustedUntil + lease.lockDelay, () => {
+    this.#giveBackAt(lease, trustedUntil + lease.lockDelay);
+  }
+
+  #giveBackAt(lease, time) {
+    this.#ending.set(lease, this.deadlines.add(time, () => {
       this.#ending.delete(lease);
       this.giveBack(lease);
     }));

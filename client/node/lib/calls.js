@@ -114,4 +114,4 @@ class Calls {
   }
 }
 
-module.exports = { Calls, Pauses, sleep };
+module.exports = { Calls, LATE, Pauses, inTime, sleep };

@@ -26,9 +26,10 @@ const LEAST_INTERVAL = 1;
 const DEFAULT_TTL = 30_000;
 const DEFAULT_TIMEOUT = 5000;
 
-// A wrong port is refused here; otherwise the client would only report that no daemon answers. Other forms of address
-// are left to gRPC.
+// A wrong port, or none, is refused here; otherwise the client would only report that no daemon answers. Other forms of
+// address are left to gRPC.
 const HOST_PORT = /^(?!unix:)(?:\[[^\]]*\]|[^:/]*):([0-9]+)$/;
+const ADDRESS = /^(?!https?:\/\/)(?!\[[^\]]*\]:?$|[^:]*:$)[^:]*:/;
 
 const refuse = (field, what) => { throw new InvalidArgumentError('INVALID_ARGUMENT', `${field}: ${what}`); };
 
@@ -310,9 +311,10 @@ const checkEndpoints = (endpoints) => {
   const list = [endpoints].flat();
   if (list.length === 0) refuse('endpoints', 'none given; pass at least one address such as "127.0.0.1:50051"');
   for (const endpoint of list) {
-    if (typeof endpoint !== 'string' || endpoint === '') {
+    if (typeof endpoint !== 'string' || endpoint === '' || /\p{Surrogate}/u.test(endpoint)) {
       refuse('endpoints', `${shown(endpoint)} is not an address such as "127.0.0.1:50051"`);
     }
+    if (!ADDRESS.test(endpoint)) refuse('endpoints', `${shown(endpoint)} must be host:port or unix:/path`);
     const port = HOST_PORT.exec(endpoint)?.[1];
     if (port !== undefined && !(port >= 1 && port <= 65535)) {
       refuse('endpoints', `${endpoint}: the port must be a number from 1 to 65535`);

@@ -64,7 +64,8 @@ class Client {
   async adopt(key, token, options = {}) { return this.#acquire(checkAdopt(key, token, options, this.#options)); }
 
   // Calls work(lock) while the lock is held, then releases the lock, or the share that it was downgraded to. Returns the
-  // result of work. Throws a LockLostError if the lock was lost in the meantime, whether or not the work succeeded.
+  // result of work. Throws a LockLostError if the lock was lost in the meantime, or a CancelledError if the client was closed,
+  // whether or not the work succeeded.
   async using(key, options, work) {
     checkFunction('work', work ?? null);
     const lock = await this.acquire(key, options);
@@ -73,7 +74,10 @@ class Client {
     try {
       value = await work(lock);
     } catch (error) {
-      await end().catch((loss) => { throw loss === error ? error : Object.assign(loss, { cause: error }); });
+      await end().catch((loss) => {
+        if (loss === error || loss.reason === 'INVALID_ARGUMENT') throw error; // a refused keepFor is less than that
+        throw Object.assign(loss, { cause: error });
+      });
       throw error;
     }
     await end();

@@ -15,6 +15,8 @@ const { newToken } = require('./tokens.js');
 const { claimTo, leaseFrom, millis, requestTo } = require('./wire.js');
 
 const LEAST_RETRY_DELAY = 50;
+// What is left of a call's time when an attempt begins that a daemon need not answer in time.
+const TOO_SHORT = 100;
 const CLOSE_WAITS = 2000;
 const RELEASE_AGAIN = [100, 1000];
 
@@ -70,8 +72,10 @@ class Detached {
     const until = wait > 0 ? performance.now() + wait : Infinity;
     const pauses = new Pauses();
     let undecided = false; // an earlier copy may be carried out
+    let refusal; // why a daemon has refused the attempt before; undefined: it did not
     for (let failures = 1; ; failures += 1) {
       const at = this.#clock.earliest();
+      const began = performance.now();
       const request = claimTo({
         key, ttl, token, owner, retry: single ? { maxRetries: 0 } : retry, extendIfHeld: undecided || undefined, value, lockDelay });
       let error;
@@ -86,7 +90,9 @@ class Detached {
       } catch (failed) {
         error = failed;
         undecided ||= error.sent && !error.answered;
+        if (refusal !== undefined && until - began < TOO_SHORT && !error.answered) error = refusal;
       }
+      refusal = error.reason === 'OVERLOADED' ? error : undefined;
       const over = performance.now() >= until;
       const again = single ? !error.answered && failures < this.#calls.endpoints
         : (!error.answered || error.reason === 'OVERLOADED') && !over;
@@ -143,8 +149,10 @@ class Detached {
     const until = performance.now() + timeout;
     const pauses = new Pauses();
     let sent = 0;
+    let refusal; // why a daemon has refused the attempt before; undefined: it did not
     for (let failures = 1; ; failures += 1) {
       aborted(signals)?.throwIfAborted();
+      const began = performance.now();
       try {
         return await this.#calls.once(call, request(), { key, until, signals });
       } catch (error) {
@@ -154,12 +162,15 @@ class Detached {
         if (error.sent && !error.answered) sent += 1;
         // The daemon itself repeats an extension. A release goes to all nodes that it reaches.
         const passing = error.reason === 'OVERLOADED' || (call === PROCLAIM && OUTAGES.has(error.reason));
-        if ((error.answered && !passing) || performance.now() >= until) throw error;
+        if (error.answered && !passing) throw error;
+        if (passing) refusal = error;
+        else if (until - began >= TOO_SHORT) refusal = undefined;
+        if (performance.now() >= until) throw refusal ?? error;
       }
       this.#calls.moveOn();
-      if (failures % this.#calls.endpoints === 0) {
-        await sleep(Math.min(pauses.next(), Math.max(0, until - performance.now())), signals);
-      }
+      let pause = failures % this.#calls.endpoints === 0 ? pauses.next() : 0;
+      if (refusal !== undefined) pause = Math.max(pause, refusal.retryAfter ?? 0, LEAST_RETRY_DELAY);
+      await sleep(Math.min(pause, Math.max(0, until - performance.now())), signals);
     }
   }
 

@@ -107,15 +107,17 @@ class Lock {
     await this.#released;
   }
 
-  // Releases the lock at the end of an `await using` block. Throws a LockLostError if the lock was lost before: the work
-  // in the block was not protected to its end. A release that fails for another reason is only logged, because the lock
-  // expires.
+  // Releases the lock at the end of an `await using` block. Throws a LockLostError if the lock was lost before, or a
+  // CancelledError if the client was closed: the work in the block was not protected to its end. Throws an
+  // InvalidArgumentError if the daemon has refused keepFor. A release that fails for another reason is only logged, because
+  // the lock expires.
   async [Symbol.asyncDispose]() {
     if (this.#released) return;
     await this.release().catch((error) => {
-      if (error.reason === 'LOCK_NOT_HELD') throw error;
+      if (error.reason === 'LOCK_NOT_HELD' || error.reason === 'INVALID_ARGUMENT') throw error;
       this.#driver.log('warn', `the release failed: ${error.message}`);
     });
+    if (this.#loss !== undefined) throw this.#loss;
   }
 
   toJSON() {

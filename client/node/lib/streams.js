@@ -4,7 +4,7 @@
 
 const grpc = require('@grpc/grpc-js');
 const { failure } = require('../core/errors.js');
-const { Pauses, sleep } = require('./calls.js');
+const { LATE, Pauses, inTime, sleep } = require('./calls.js');
 const { aborted, onAbort } = require('./signals.js');
 const { FATAL, describe } = require('./transport.js');
 const { statusOf } = require('./wire.js');
@@ -12,24 +12,18 @@ const { statusOf } = require('./wire.js');
 const LONGEST_CONNECT = 2000;
 const REASONS = new Map([...FATAL, [grpc.status.UNIMPLEMENTED, 'UNIMPLEMENTED']]);
 
-// Returns what the promise returns, or undefined as soon as one of the signals is aborted.
-const unlessAborted = (promise, signals) => {
-  let forget;
-  const end = new Promise((resolve) => { forget = onAbort(signals, resolve); });
-  return Promise.race([promise, end]).finally(forget);
-};
-
 // Reads one stream of `call`, of methods.js, at one endpoint, to its end. Returns why it ended, as a LockError; undefined if
 // the daemon ended it with OK, or if a signal was aborted. `onMessage` may return a LockError, which ends the stream.
 const readOnce = async (transport, index, call, request, { signals, onMessage }) => {
   const endpoint = transport.endpoints[index];
   let metadata;
   try {
-    metadata = await unlessAborted(transport.metadata(), signals);
+    metadata = await inTime(transport.metadata(), LONGEST_CONNECT, signals);
   } catch (error) {
     return failure('UNAUTHENTICATED', `the token cannot be used: ${error?.message ?? error}`);
   }
   if (aborted(signals)) return undefined;
+  if (metadata === LATE) return failure('UNREACHABLE', `${endpoint}: the token function did not answer in time`);
   const stub = transport.unaryStub(index);
   const stream = stub.makeServerStreamRequest(call.path, call.encode, call.decode, request, metadata ?? new grpc.Metadata());
   return new Promise((resolve) => {

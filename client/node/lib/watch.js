@@ -52,9 +52,11 @@ class Watch {
         items: [...this.#items.values()].map((item) => claimTo({ ...item })), keepWatchingAfterLoss: this.#keep }),
       onMessage: (message, endpoint) => this.#event(eventFrom(message), endpoint),
       onEnd: (error) => {
-        if (error === undefined || this.#items.size === 0) ended = failure('CANCELLED', 'no lock is left to watch');
-        else if (error.reason === 'INVALID_ARGUMENT') ended = error;
-        else this.#tell({ type: 'failed', error });
+        if (this.#items.size === 0 || (error === undefined && !this.#keep)) {
+          ended = failure('CANCELLED', 'no lock is left to watch');
+        } else if (error !== undefined) {
+          this.#tell({ type: 'failed', error });
+        }
         return ended === undefined;
       },
     });

@@ -26,3 +26,8 @@ __all__ = ["Cancelled", "Client", "Draining", "Election", "Holder", "InvalidArgu
            "NamedLock", "NodeSetMismatch", "Observer", "Overloaded", "PermissionDenied", "QuorumUnavailable",
            "RetryPolicy", "Unauthenticated", "Unreachable", "ValidityExpired", "Watch", "WatchEvent", "WatchItem",
            "__version__", "aio"]
+
+for _name in __all__:  # which module defines a class is nobody's business, and may change
+    if isinstance(globals()[_name], type):
+        globals()[_name].__module__ = __name__
+del _name

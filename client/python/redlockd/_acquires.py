@@ -21,8 +21,9 @@ class Acquire:
     """
 
     __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
-                 "on_queued", "attempt", "blocked", "timer", "ending", "last_error", "failures_before", "undecided",
-                 "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token", "value", "lock_delay")
+                 "on_queued", "attempt", "blocked", "deferred", "timer", "ending", "last_error", "failures_before",
+                 "undecided", "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token", "value",
+                 "lock_delay")
 
     def __init__(self, request, on_done, exclusive=None):
         self.key = request.key
@@ -42,7 +43,8 @@ class Acquire:
         self.on_done = on_done
         self.on_queued = request.on_queued
         self.attempt = None  # the one that was sent, or is about to be
-        self.blocked = False  # until a release or a pause is over
+        self.blocked = 0  # how many releases, pauses and earlier calls must be over before it is sent
+        self.deferred = False  # blocked by an earlier call with the token, which was given up
         self.timer = None  # ends the caller's time to wait
         self.ending = False  # that time is over; the answer to the cancel will say why
         self.last_error = None
@@ -64,6 +66,7 @@ class Acquires:
     def __init__(self, machine):
         self._machine = machine
         self._unfinished = {}
+        self._leaving = {}  # by key and token of the caller: the attempt of a call that was given up, not yet answered
 
     def begin(self, acquire, wait, now):
         self._unfinished[acquire] = None
@@ -73,14 +76,33 @@ class Acquires:
         if acquire.token is not None:
             error = self._conflict(acquire)
             if error is not None:
-                acquire.blocked = True
+                acquire.blocked += 1
                 self._machine.timers.add(now, lambda now: self._fail(acquire, error, now))
                 return
             # A release of this token that is still under way, or is sent again, would end the new lease.
             earlier = self._machine.releases.find(acquire.key, acquire.token)
             if earlier is not None:
                 earlier.finally_.append(self._unblock(acquire))
+            self._defer(acquire)
         self._try(acquire)
+
+    def _defer(self, acquire):
+        """Lets an earlier call with the token end first. If that was granted the lock, the lock is given up before this
+        call is sent, which would wait for it, and keep the client from giving it up."""
+        leaving = self._leaving.get((acquire.key, acquire.token))
+        if leaving is not None:
+            acquire.blocked += 1
+            acquire.deferred = True
+            leaving.deferred.append(acquire)
+
+    def left(self, attempt):
+        """The daemon has answered an attempt that was given up, or has had the time to."""
+        if self._leaving.get((attempt.key, attempt.token)) is attempt:
+            del self._leaving[attempt.key, attempt.token]
+            for acquire in attempt.deferred:
+                acquire.blocked -= 1
+                acquire.deferred = False
+                self._try(acquire)
 
     def _conflict(self, acquire):
         """Why the token cannot be used for the request; None if it can."""
@@ -185,10 +207,10 @@ class Acquires:
         self._machine.timers.add(now + seconds, self._unblock(acquire))
 
     def _unblock(self, acquire):
-        acquire.blocked = True
+        acquire.blocked += 1
 
         def unblock(now=None):
-            acquire.blocked = False
+            acquire.blocked -= 1
             self._try(acquire)
 
         return unblock
@@ -198,6 +220,7 @@ class Acquires:
     def cut_off(self, attempt, now):
         """The daemon may have carried out the attempt."""
         acquire = attempt.acquire
+        self.left(attempt)
         if attempt.is_acquire and (attempt.left_to_close or not attempt.callers_token):
             # Released before the next attempt, which it would otherwise block.
             release = self._release(attempt, now)
@@ -262,19 +285,29 @@ class Acquires:
         if attempt is not None:
             attempt.acquire = None
             attempt.spared_until = acquire.spared_until
-        if attempt is None or session is None or not session.awaits(attempt) or not attempt.is_acquire:
+        waits = attempt is not None and session is not None and session.awaits(attempt)
+        if waits and attempt.gives_back and acquire.spared_until == 0.0:
+            self._leaving[attempt.key, attempt.token] = attempt
+        if not waits or not attempt.is_acquire:
             if acquire.exclusive is not None:
                 self._machine.leases.release_downgraded(acquire.exclusive, now)
             elif acquire.leaves_lock:
                 self._machine.giving_up.begin(acquire.key, acquire.token, 0.0, now)
             return
         attempt.leaves_lock = acquire.leaves_lock
-        attempt.left_to_close = self._machine.closing and not acquire.leaves_lock
+        closes = self._machine.closing and not self._machine.leaves_session
+        attempt.left_to_close = closes and not acquire.leaves_lock
         if not acquire.ending:
             session.send(Cancel(attempt))
-        if attempt.phase is Phase.ACQUIRE:
+        if self._machine.leaves_session:
+            self.give_back(attempt, now)
+        elif attempt.phase is Phase.ACQUIRE:
             attempt.patience = self._machine.timers.add(
-                now + _CANCEL_PATIENCE, lambda now: self.give_back(attempt, now))
+                now + _CANCEL_PATIENCE, lambda now: self._lose_patience(attempt, now))
+
+    def _lose_patience(self, attempt, now):
+        self.give_back(attempt, now)
+        self.left(attempt)
 
     def _time_over(self, acquire, now):
         session, attempt = self._machine.ready, acquire.attempt
@@ -306,7 +339,7 @@ class Acquires:
     def uses(self, key, token):
         """Whether a call has a lock with the token, or may get one."""
         return self._machine.leases.holds(key, token) or any(
-            acquire.key == key and acquire.token == token for acquire in self._unfinished)
+            acquire.key == key and acquire.token == token and not acquire.deferred for acquire in self._unfinished)
 
     def _finish(self, acquire, lease, error):
         self._forget(acquire)

@@ -28,9 +28,11 @@ _SHORTEST_KEEPING = 0.001
 _LONGEST = 1e9  # seconds; the daemon's own bounds are far below it
 _RESERVED = "redlockd:"
 _LONGEST_DEFAULT_MARGIN = 0.5
-# A wrong port is refused here; otherwise the client would only report that no daemon answers. Other
+# A wrong port, or none, is refused here; otherwise the client would only report that no daemon answers. Other
 # forms of address are left to gRPC.
 _HOST_PORT = re.compile(r"(?!unix:)(?:\[[^\]]*\]|[^:/]*):([0-9]+)")
+_ADDRESS = re.compile(r"(?!https?://)(?!\[[^\]]*\]:?$|[^:]*:$)[^:]*:")
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def refuse(field: str, problem: str) -> NoReturn:
@@ -204,8 +206,10 @@ def check_endpoints(endpoints: Any) -> List[str]:
     if not checked:
         refuse("endpoints", 'none given; pass at least one address such as "127.0.0.1:50051"')
     for endpoint in checked:
-        if not isinstance(endpoint, str) or not endpoint:
+        if not isinstance(endpoint, str) or not endpoint or _LONE_SURROGATE.search(endpoint):
             refuse("endpoints", f"{endpoint!r} is not an address such as \"127.0.0.1:50051\"")
+        if not _ADDRESS.match(endpoint):
+            refuse("endpoints", f"{endpoint!r} must be host:port or unix:/path")
         port = _HOST_PORT.fullmatch(endpoint)
         if port and not 1 <= int(port[1]) <= 65535:
             refuse("endpoints", f"{endpoint}: the port must be a number from 1 to 65535")

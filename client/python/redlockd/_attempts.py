@@ -40,7 +40,7 @@ class Attempt(Operation):
     """One operation on one Session. An acquire without a token of the caller has a new one each time."""
 
     __slots__ = ("_acquires", "acquire", "phase", "key", "token", "callers_token", "ttl", "lock_delay",
-                 "patience", "leaves_lock", "left_to_close", "spared_until")
+                 "patience", "leaves_lock", "left_to_close", "spared_until", "deferred")
 
     def __init__(self, acquires, acquire):
         self._acquires = acquires
@@ -57,6 +57,7 @@ class Attempt(Operation):
         self.leaves_lock = False
         self.left_to_close = False  # the close of the client releases its lock
         self.spared_until = 0.0  # if nobody hears the answer: as in Acquire
+        self.deferred = []  # later calls with the token, which wait until this one is over
 
     def wanted(self, session):
         return self.acquire is not None
@@ -87,6 +88,11 @@ class Attempt(Operation):
     def is_acquire(self):
         return self.phase is Phase.ACQUIRE
 
+    @property
+    def gives_back(self):
+        """Whether a caller who gives up may leave a lock of its token behind."""
+        return self.callers_token and self.phase is not Phase.EXTEND
+
     def on_result(self, result, session, valid_until, now):
         if self.patience is not None:
             self.patience.cancel()
@@ -94,6 +100,7 @@ class Attempt(Operation):
             # A late answer. An extension keeps nothing alive.
             if self.leaves_lock or (valid_until is not None and self.phase is not Phase.EXTEND):
                 self._acquires.give_back(self, now)
+            self._acquires.left(self)
         elif valid_until is not None:
             self._acquires.granted(self, result.lease, session, valid_until, now)
         else:

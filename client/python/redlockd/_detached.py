@@ -19,6 +19,7 @@ _INSPECT_TIMEOUT = 5.0
 _RELEASE_AGAIN = 1.0
 _SHORTEST_RETRY = 0.05
 _CLOSE_PATIENCE = 0.5
+_TOO_SHORT = 0.1  # what is left of a call's time when an attempt begins that a daemon need not answer in time
 # The daemon has decided that this call acquired nothing.
 _NOTHING_ACQUIRED = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "KIND_MISMATCH", "INVALID_ARGUMENT",
                      "UNAUTHENTICATED", "PERMISSION_DENIED", "OVERLOADED", "DRAINING")
@@ -89,7 +90,7 @@ class Detached:
         token = request.token or make_token()
         undecided = False
         deadline = math.inf if not request.wait else now() + request.wait
-        error = None
+        error = refusal = None
         round = self._calls.round()
 
         def on_sent():
@@ -107,18 +108,20 @@ class Detached:
                         endpoint, "Acquire", message, request.key, deadline - sent, on_sent,
                         late="DEADLINE_EXCEEDED")
                 except LockError as failure:
-                    error = failure
-                    if error.reason in _NOTHING_ACQUIRED and not sent_before:
+                    if failure.reason in _NOTHING_ACQUIRED and not sent_before:
                         undecided = False
+                    error = _last_error(failure, refusal, deadline - sent)
                     if error.reason == "OVERLOADED" and request.wait != 0:
+                        refusal = error
                         await round.pause(deadline, max(error.retry_after or 0, _SHORTEST_RETRY))
                     elif error.reason in ("UNREACHABLE", "DRAINING"):
+                        refusal = None
                         round.failed()
                         if request.wait == 0 and round.all_failed:
                             raise
                         await round.pause(deadline)
                     else:
-                        raise
+                        raise error from None
                 else:
                     lease = _lease(response.lease, sent + seconds(response.waited) * (1 - DRIFT))
                     if lease.validity > 0:
@@ -221,6 +224,7 @@ class Detached:
     async def _until(self, name, message, key, deadline, retried, on_sent=None):
         """Repeats the call after the reasons `retried`, until deadline(), which may change and may raise."""
         round = self._calls.round()
+        refusal = None
         while True:
             remaining = max(0.0, deadline() - now())
             try:
@@ -229,10 +233,12 @@ class Detached:
             except LockError as error:
                 if error.reason not in retried:
                     raise
+                last = _last_error(error, refusal, remaining)
+                refusal = None if last.reason in ("UNREACHABLE", "DRAINING") else last
                 round.failed()
-                await round.pause(deadline(), error.retry_after or 0.0)
+                await round.pause(deadline(), _retry_delay(error))
                 if now() >= deadline():
-                    raise
+                    raise last from None
 
     def _share(self, remaining):
         """How long one endpoint may take, so that a silent one leaves time for the others."""
@@ -268,6 +274,17 @@ def _lease(lease, made):
     key = key_of(lease)
     return Lease(str(key), lease.token, lease.fencing_token, made + seconds(lease.validity), names_of(key),
                  is_shared(key), max_holders_of(key), slot_of(lease))
+
+
+def _retry_delay(error):
+    return max(error.retry_after or 0.0, _SHORTEST_RETRY if error.reason == "OVERLOADED" else 0.0)
+
+
+def _last_error(error, refusal, remaining):
+    """The error of an attempt for which so much time remained. If that was too little, why a daemon has refused the
+    attempt before says more."""
+    short = refusal is not None and remaining < _TOO_SHORT and error.reason in ("UNREACHABLE", "DEADLINE_EXCEEDED")
+    return refusal if short else error
 
 
 def _time_over(key, error):

@@ -295,9 +295,15 @@ class Leases:
         for extend in extends or ():
             extend.on_done(loss or _not_held(lease))
 
+    @property
+    def has_delays(self):
+        """Whether others are kept out by the lock_delay of a lost lock that the Session may keep alive."""
+        return any(lease.lock_delay > 0 for lease in self._late_releases)
+
     def close(self, session, now):
         """Ends all locks. The close of `session` releases those that it keeps alive; they are
-        returned as arguments for Releases.begin(). The others are released one by one."""
+        returned as arguments for Releases.begin(). The others are released one by one. session: None if no close is
+        sent."""
         loss = make_error("LOCK_NOT_HELD", "the lock was lost: the client was closed")
         kept = []
         for lease in list(self._held.values()):
@@ -312,5 +318,5 @@ class Leases:
             timer.cancel()
             if lease.lock_delay == 0:
                 self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
-        self._late_releases.clear()
+        self._late_releases = {lease: timer for lease, timer in self._late_releases.items() if lease.lock_delay > 0}
         return kept

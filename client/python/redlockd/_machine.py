@@ -57,6 +57,7 @@ class Machine:
         # After a longer sleep, a timely look at the locks would count as late.
         self.longest_sleep = min(grace / 12, 0.5)
         self.closing = False
+        self.leaves_session = False  # instead of closing it, which would end the delay of a lost lock
         self.closed = False  # nothing is sent or polled any more
         self._endpoints = endpoints
         self._transport = transport
@@ -116,7 +117,8 @@ class Machine:
         up to `linger` seconds."""
         self.closing = True
         self._on_closed = on_closed
-        self._left_to_close = self.leases.close(self.ready, now)
+        self.leaves_session = self.leases.has_delays
+        self._left_to_close = self.leases.close(None if self.leaves_session else self.ready, now)
         self.acquires.fail_all(make_error("CANCELLED", "the client was closed"), now)
         self.timers.add(now + _CLOSE_SENT_BY, lambda now: self._send_close())
         self.timers.add(now + _CLOSE_PATIENCE, lambda now: self._report_closed())
@@ -246,13 +248,13 @@ class Machine:
         """Sends the close after all other releases, because it ends the stream."""
         if not self.closing or len(self.releases) > 0 or self.giving_up.delays_close:
             return
-        if self.ready is None:
+        if self.ready is None or self.leaves_session:
             self._end()
         else:
             self._send_close()
 
     def _send_close(self):
-        if self.ready is not None and self._close_sent_at is not self.ready:
+        if self.ready is not None and not self.leaves_session and self._close_sent_at is not self.ready:
             self._close_sent_at = self.ready
             self.ready.send(Close(self._end))
 

@@ -415,7 +415,7 @@ class Client:
 
         on_event(event) is called on the library's thread with each WatchEvent; it must return at once, and must not
         call a client. The watch survives broken streams and callbacks that raise. With keep_watching_after_loss it
-        also goes on after a loss, and may begin before its locks are acquired.
+        also goes on after a loss or a release, and may begin before its locks are acquired.
         """
         checked = check_items(items)
         check_callback("on_event", on_event)

@@ -50,14 +50,17 @@ class Watching:
             began = now()
             try:
                 await self._read_all()
-                return
+                if not self._keep_watching:
+                    return
+                pause = 0.0
             except LockError as error:
                 self._tell(WatchEvent("FAILED", error=error))
                 log.warning("Watch broken, moving to the next daemon: %s", error)
-                if now() - began >= _STEADY:
-                    round.steady()
-                round.failed()
-                await round.pause(float("inf"), error.retry_after or 0.0)
+                pause = error.retry_after or 0.0
+            if now() - began >= _STEADY:
+                round.steady()
+            round.failed()
+            await round.pause(float("inf"), pause)
 
     async def _read_all(self):
         """Returns when the daemon has nothing left to watch. Otherwise raises a LockError."""

@@ -498,8 +498,8 @@ class Client:
         """Keeps the leases alive, each by its token, until the Watch is closed.
 
         on_event(event) is called on the event loop with each WatchEvent. The watch survives broken streams and
-        callbacks that raise. With keep_watching_after_loss it also goes on after a loss, and may begin before its
-        locks are acquired.
+        callbacks that raise. With keep_watching_after_loss it also goes on after a loss or a release, and may begin
+        before its locks are acquired.
         """
         checked = check_items(items)
         check_callback("on_event", on_event)

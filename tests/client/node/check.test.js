@@ -97,9 +97,20 @@ test('invalid client options are rejected', () => {
       reason: 'INVALID_ARGUMENT', message: `endpoints: ${endpoint}: the port must be a number from 1 to 65535`,
     });
   }
-  for (const endpoint of ['h:65535', '[::1]:1', 'unix:/s:0', 'unix:0', 'dns:///h:1', '::0', 'h']) {
+  for (const endpoint of ['h:65535', '[::1]:1', 'unix:/s:0', 'unix:0', 'unix-abstract:s', 'ipv6:[::1]:1', 'dns:///h:1', '::0']) {
     assert.deepEqual(checkClient(endpoint, {}).endpoints, [endpoint]);
   }
+  for (const endpoint of [
+    'localhost', '10.0.0.1', '[::1]', 'h:', '[::1]:', ':', 'http://h:1', 'https://h:1', 'h\udc80:1', 'a b']) {
+    for (const endpoints of [endpoint, ['h:1', endpoint]]) {
+      assert.throws(() => checkClient(endpoints, {}), ({ reason, message }) => (
+        reason === 'INVALID_ARGUMENT' && message.startsWith(`endpoints: ${JSON.stringify(endpoint)} `)), endpoint);
+    }
+  }
+  const mine = ['h:1'];
+  const { endpoints } = checkClient(mine, {});
+  mine[0] = 'h:2';
+  assert.deepEqual(endpoints, ['h:1']);
   for (const grace of [99, NaN, '5000', null]) refused('grace', () => checkClient('h:1', { grace }));
   for (const token of [5, 'two\nlines', 'caf\u00e9']) {
     refused('token', () => checkClient('h:1', { grace: 5000, token }));

@@ -354,7 +354,12 @@ test('a watch keeps locks alive, survives a restart, and hears of its end last',
 test('a watch ends with the signal, with the client, and when all locks are lost', options, async () => {
   const own = new Client(server.endpoint);
   const last = (more, then) => new Promise((resolve) => {
-    own.watch([{ key: 'ended', token: 't' }], (event) => { if (event.type === 'closed') resolve(event.error); }, more);
+    const heard = [];
+    own.watch([{ key: 'ended', token: 't' }], ({ type, error }) => {
+      heard.push(type);
+      if (type === 'closed') resolve(error);
+      assert.ok(!heard.includes('failed'), String(heard));
+    }, more);
     then?.();
   });
   const abort = new AbortController();
@@ -378,6 +383,33 @@ test('close fails everything that waits', options, async () => {
   await assert.rejects(own.release('k', 't'), { name: 'CancelledError' });
   await lock.release();
   await expectFree(['shut'], 3000);
+});
+
+test('using() and await using reject if the client was closed meanwhile', options, async () => {
+  for (const broken of [undefined, new Error('broken')]) {
+    const own = new Client(server.endpoint);
+    const block = await own.acquire('block');
+    const ended = await own.acquire('ended');
+    await ended.release();
+    const work = async () => {
+      await own.close();
+      if (broken) throw broken;
+    };
+    await assert.rejects(own.using('closed', {}, work), (error) => error.name === 'CancelledError' && error.cause === broken);
+    await assert.rejects(block[Symbol.asyncDispose](), { name: 'CancelledError' });
+    await ended[Symbol.asyncDispose]();
+  }
+  await expectFree(['block', 'closed'], 3000);
+});
+
+test('using() and await using reject if the daemon refuses keepFor, unless the work has failed', options, async () => {
+  const keepFor = 10_000_000; // beyond --max-ttl
+  await assert.rejects(client.using('refused', { keepFor }, () => {}), { name: 'InvalidArgumentError', message: /keep_for/ });
+  const broken = new Error('broken');
+  await assert.rejects(client.using('refused', { keepFor }, () => { throw broken; }), (error) => error === broken);
+  const block = await client.acquire('refused', { keepFor });
+  await assert.rejects(block[Symbol.asyncDispose](), { name: 'InvalidArgumentError' });
+  await expectFree(['refused'], 1000);
 });
 
 test('a lost lock keeps others out for its delay, although its client finds a daemon again and closes', options, async () => {

@@ -56,6 +56,22 @@ test('trust ends before the downgrade is sent, and an adoption of the share foll
     [joined(['a', 'b'], true), writer.lease.token, 30_000, 500, false, 7n]);
 });
 
+test('the share is adopted once on each Session', () => {
+  const world = new Harness();
+  const writer = world.hold('k', {}, { fence: 7n });
+  world.pass(1500, { daemon: true });
+  const call = world.downgrade(writer.lease);
+  world.fail(adopting(world, world.expect('extend')[0]), 'QUORUM_UNAVAILABLE');
+  world.breakStream(); // another Session is opened at once
+  const [ping] = world.expect('ping');
+  world.now += 200; // the pause after the refusal ends before anything is written
+  world.answer(ping);
+  world.tick();
+  world.grant(world.expect('adopt')[0], { fence: 7n });
+  assert.equal(call.lease.state, 'held');
+  world.expect();
+});
+
 test('the message has the fencing token', () => {
   assert.deepEqual(claimTo({ key: 'k', downgradeFrom: 2n ** 32n + 7n }), { key: 'k', downgradeFrom: { low: 7, high: 1 } });
 });

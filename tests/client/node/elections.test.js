@@ -1,11 +1,12 @@
 // Values, kept keys and elections over gRPC, with daemons in this process.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { client as redlockd } from './installed.js';
+import { client as redlockd, require } from './installed.js';
 import { duration, grpc, refusal } from './lock_service.js';
 import { daemons, held, unavailable, undecided, until, vacant } from './observed_daemon.js';
 
 const { Client, InvalidArgumentError, LockLostError, LockNotHeldError } = redlockd;
+const { ErrorInfo, RetryInfo, Status } = require('./generated/messages.js').google.rpc;
 const BOUND = { timeout: 30_000 };
 const LONG = 'x'.repeat(4097);
 const NOT_TEXT = [5, null, LONG, 'ö'.repeat(2049), 'a\ud800'];
@@ -190,6 +191,80 @@ test('a proclaim is repeated after failures that pass', BOUND, () => withClient(
 }, [
   NO_QUORUM, refusal(14, 'NODE_SET_MISMATCH', 'another set'), refusal(14, 'DRAINING', 'shutting down'), unavailable,
   refusal(8, 'OVERLOADED', 'busy'), undefined, NO_QUORUM, undefined]));
+
+const overloaded = (delay) => {
+  const details = [
+    ['ErrorInfo', ErrorInfo.encode({ reason: 'OVERLOADED' }).finish()],
+    ['RetryInfo', RetryInfo.encode({ retryDelay: duration(delay) }).finish()]];
+  const metadata = new grpc.Metadata();
+  metadata.set('grpc-status-details-bin', Buffer.from(Status.encode({
+    code: 8, details: details.map(([name, value]) => ({ type_url: `type.googleapis.com/google.rpc.${name}`, value })) }).finish()));
+  return { code: 8, details: 'busy', metadata };
+};
+
+test('a call by token, or of a detached lock, that overloaded daemons refuse ends in time and says so', BOUND, async () => {
+  for (const delay of [100, 270, 60_000]) {
+    await withClient(1, async (client, requests) => {
+      const calls = [
+        () => client.release('k', 't', { timeout: 300 }), () => client.proclaim('k', 't', 'v', { timeout: 300 }),
+        () => client.acquireDetached('k', { ttl: 500, wait: 300 })];
+      for (const call of calls) {
+        requests.length = 0;
+        const began = performance.now();
+        await assert.rejects(call(), { name: 'OverloadedError' });
+        assert.ok(performance.now() - began < 1500);
+        assert.ok(requests.length <= 4, `${requests.length} requests, with pauses of ${delay} ms`);
+      }
+    }, Array(1000).fill(overloaded(delay)));
+  }
+});
+
+test('close ends detached acquires and calls by token that wait, and releases what they may have got', BOUND, () => {
+  const silent = [];
+  const released = [];
+  return daemons(1, async ({ endpoint }) => {
+    const client = new Client(endpoint);
+    const calls = [
+      client.acquireDetached('k'), client.acquireDetached('l', { token: 'mine' }), client.extend('a', 't', 1000),
+      client.release('b', 't'), client.proclaim('c', 't', 'v')];
+    const settled = Promise.allSettled(calls);
+    await until('all calls', () => silent.length === calls.length);
+    await client.close();
+    for (const { reason } of await settled) assert.equal(reason?.name, 'CancelledError', String(reason));
+    assert.deepEqual(released.map(({ key }) => key).sort(), ['k', 'l']);
+  }, {
+    Acquire: (call) => silent.push(call), Extend: (call) => silent.push(call), Proclaim: (call) => silent.push(call),
+    Release: (call, reply) => {
+      (call.request.key === 'b' ? silent : released).push(call.request);
+      if (call.request.key !== 'b') reply(null, {});
+    },
+  });
+});
+
+test('a lock that is granted some time after the cancellation of its call is released', BOUND, () => {
+  let granted = false;
+  let released = false;
+  let acquiring = false;
+  return daemons(1, async ({ endpoint }) => {
+    const client = new Client(endpoint);
+    const abort = new AbortController();
+    const call = client.acquireDetached('k', { signal: abort.signal });
+    await until('the acquire', () => acquiring);
+    abort.abort();
+    await assert.rejects(call, { name: 'AbortError' });
+    await until('the release', () => released);
+    await client.close();
+  }, {
+    Acquire: (call) => {
+      acquiring = true;
+      call.on('cancelled', () => { setTimeout(() => { granted = true; }, 500); });
+    },
+    Release: (call, reply) => {
+      released = granted;
+      reply(granted ? null : NOT_HELD, {});
+    },
+  });
+});
 
 test('a proclaim moves on from a daemon that is gone', BOUND, () => withClient(2, async (client, requests, first) => {
   const lock = await client.acquire('k');

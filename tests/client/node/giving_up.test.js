@@ -117,6 +117,61 @@ test('it is sent before what later calls send, also if the caller starts them as
   machine.giveUp([...machine.acquires][0], new Error('given up'));
 });
 
+test('a later call waits until the earlier one is answered', () => {
+  const ends = {
+    crossed: (world, acquire) => { world.grant(acquire); return ['giveUp']; },
+    refused: (world, acquire) => { world.fail(acquire, 'CANCELLED'); return []; },
+    silent: (world) => { world.pass(1001); return ['giveUp']; },
+    'cut off': (world) => { next(world); return []; },
+  };
+  for (const [name, end] of Object.entries(ends)) {
+    for (const way of [{}, { extendIfHeld: true }, { adopt: true }]) {
+      const world = new Harness({ grace: 30_000 });
+      const call = world.acquire('k', { token: TOKEN });
+      world.ready();
+      const [acquire] = world.expect('acquire');
+      world.giveUp(call);
+      const later = world.acquire('k', { token: TOKEN, ...way });
+      world.expect('cancel');
+      const given = end(world, acquire);
+      const takes = Object.keys(way).length > 0;
+      const operations = world.expect(...given, takes ? 'extend' : 'acquire');
+      if (given.length > 0) world.answer(operations[0]);
+      world.grant(operations.at(-1));
+      if (takes) world.grant(world.expect('adopt')[0]);
+      assert.ok(later.lease, name);
+      world.pass(2000, { daemon: true });
+    }
+  }
+});
+
+test('a later call waits for an adoption that was given up', () => {
+  const world = new Harness();
+  const call = world.acquire('k', { token: TOKEN, adopt: true });
+  world.ready();
+  world.grant(world.expect('extend')[0]);
+  const [adopt] = world.expect('adopt');
+  world.giveUp(call);
+  world.acquire('k', { token: TOKEN });
+  world.expect();
+  world.grant(adopt);
+  world.expect('giveUp', 'acquire');
+});
+
+test('a later call may end while it waits for the earlier one', () => {
+  const world = new Harness();
+  const call = world.acquire('k', { token: TOKEN });
+  world.ready();
+  const [acquire] = world.expect('acquire');
+  world.giveUp(call);
+  const later = world.acquire('k', { token: TOKEN, wait: 300 });
+  world.expect('cancel');
+  world.pass(301);
+  assert.equal(later.error.reason, 'DEADLINE_EXCEEDED');
+  world.grant(acquire);
+  givenUp(world);
+});
+
 test('a lock that an acquireOrExtend has acquired after another one has ended is given up at once', () => {
   const world = new Harness();
   const call = world.acquire('k', { token: TOKEN, extendIfHeld: true });

@@ -1,7 +1,7 @@
 // keepFor keeps a key taken after its release, and lockDelay after its loss.
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Harness } from './harness.js';
+import { Harness, kindOf } from './harness.js';
 
 const DELAY = { ttl: 10_000, lockDelay: 20_000 };
 
@@ -146,6 +146,54 @@ test('a close does not release a lost lock before its delay is over, and still r
   assert.equal(world.dropped.length, 1);
   assert.deepEqual(others.map(({ state }) => state), ['released', 'released']);
   assert.equal(world.machine.deadlines.size, 0);
+});
+
+test('a release of a lost lock does not end its delay, nor does its late adoption', () => {
+  for (const token of [undefined, 'mine']) {
+    const world = new Harness();
+    const { lease } = world.hold('k', { ...DELAY, token });
+    world.breakStream();
+    world.ready();
+    const [adopt] = world.expect('adopt');
+    world.event({ type: 'LOST', lease: { key: 'k', token: lease.token, fence: 0n, validity: 0 } });
+    world.release(lease);
+    world.grant(adopt);
+    world.hold('other', { ttl: 60_000 }, { validity: 59_000 });
+    world.pass(19_990, { daemon: true });
+    world.pass(20);
+    const sent = world.take().map(kindOf).filter((kind) => kind !== 'ping');
+    assert.deepEqual(sent, [token === undefined ? 'release' : 'giveUp']);
+  }
+});
+
+test('a late adoption does not end the delay during a close', () => {
+  const world = new Harness({ grace: 60_000 });
+  world.hold('k', { ...DELAY, ttl: 3000, margin: 300 }, { validity: 2900 });
+  world.hold('other');
+  world.breakStream();
+  world.ready();
+  const [adopt] = world.expect('adopt', 'adopt');
+  world.pass(2610);
+  const call = world.close();
+  world.grant(adopt);
+  const [release] = world.expect('release');
+  assert.equal(release.release.key, 'other');
+  world.answer(release);
+  assert.ok(call.done);
+});
+
+test('the answers after the end of the client are ignored', () => {
+  const world = new Harness();
+  loseByTheClock(world, DELAY);
+  world.hold('other');
+  const call = world.close();
+  const [release] = world.expect('release');
+  world.pass(1300);
+  const [ping] = world.expect('ping');
+  const { session } = world;
+  world.message({ results: [{ id: release.id }, { id: ping.id }], events: [{ type: 'DRAINING' }] });
+  assert.ok(call.done && world.machine.closed);
+  world.answer(ping, {}, session);
 });
 
 test('a close releases a lost lock without a delay, and with the others', () => {

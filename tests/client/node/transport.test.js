@@ -193,6 +193,19 @@ test('a stream that is permanently refused fails the acquire with the reason', a
   });
 });
 
+test('an outage after a refusal is waited through', () => daemons(1, async (daemon) => {
+  daemon.refuse = grpc.status.UNAUTHENTICATED;
+  const client = new Client(['127.0.0.1:1', daemon.endpoint]);
+  await assert.rejects(client.acquire('k'), { reason: 'UNAUTHENTICATED' });
+  daemon.refuse = grpc.status.UNAVAILABLE;
+  const call = client.acquire('k');
+  const pending = Symbol('pending');
+  assert.equal(await Promise.race([call, sleep(500, pending)]), pending);
+  daemon.refuse = undefined;
+  await (await call).release();
+  await client.close();
+}));
+
 test('the bearer token is sent; a token function that throws fails the acquire', () => daemons(1, async (daemon) => {
   const client = new Client(daemon.endpoint, { token: () => 'secret' });
   await client.acquire('k');
@@ -302,6 +315,13 @@ test('a token function may return a promise; one that rejects, or never settles,
   }
   const signal = AbortSignal.timeout(100);
   await assert.rejects(stuck.acquireDetached('k', { signal }), (error) => error === signal.reason);
+  const failed = await new Promise((resolve) => {
+    stuck.watch([{ key: 'k', token: 't' }], ({ type, error }) => { if (type === 'failed') resolve(error); });
+  });
+  assert.equal(failed.name, 'UnreachableError');
+  assert.match(failed.message, /the token function did not answer in time/);
+  const observer = stuck.observe('k');
+  assert.match((await observer.next()).value.message, /no daemon has answered yet/);
   await stuck.close();
 }));
 

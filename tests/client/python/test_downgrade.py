@@ -106,6 +106,25 @@ class Downgrading(unittest.TestCase):
         world.connect()
         self.assertEqual([("k", writer.token)], world.named("release"))
 
+    def test_it_is_adopted_once_on_each_session(self):
+        world = Downgraded(endpoints=["a"])
+        writer = world.lock()
+        world.keep(1.5)
+        call = world.downgrade(writer)
+        [extend] = world.message()
+        world.answer(granted(extend, 10))
+        [adopt] = world.message()
+        world.answer(failed(adopt, "QUORUM_UNAVAILABLE"))
+        world.fail()  # another Session is opened at once
+        [ping] = world.message()
+        world.sleep(0.2)  # the pause after the refusal ends before anything is written
+        world.answer(done(ping))
+        world.wake()
+        [adopt] = world.message()
+        world.answer(granted(adopt, 10))
+        self.assertIs(State.HELD, call.value.state)
+        self.assertEqual([], world.message())
+
     def test_another_call_must_not_be_requesting_the_key_with_its_token(self):
         for shared in (False, True):
             world = Downgraded()

@@ -11,7 +11,7 @@ from redlockd._attempts import Way
 from redlockd._wire import seconds
 from test_api import Blocking
 from test_streams import GRACE, Streams, eventually
-from world import World, done, failed, granted, kinds
+from world import World, done, event, failed, granted, kinds
 
 TOO_LONG = "x" * 4097
 
@@ -95,8 +95,72 @@ class Delaying(unittest.TestCase):
 
     def test_nor_does_the_end_of_the_client(self):
         world, _ = self.lose()
-        world.close()
-        self.assertEqual(["close"], kinds(world.message()))
+        session = world.session
+        closed = world.close()
+        self.assertEqual((True, [session]), (closed.over, world.cancelled))
+
+    def test_a_close_releases_the_other_locks_one_by_one(self):
+        world, _ = self.lose()
+        lock = world.lock("other")
+        waiting = [world.acquire("a"), world.acquire("b", token="mine")]
+        granting = world.message()[0]
+        session = world.session
+        closed = world.close()
+        self.assertEqual(["CANCELLED"] * 2, [call.reason for call in waiting])
+        release, *given = world.message()
+        self.assertEqual(lock.token, release.release.token)
+        self.assertEqual(["cancel", "release", "cancel", "give_up"], kinds(given))
+        world.advance(1.5)  # a close is sent after 1 s
+        self.assertEqual(["ping"], kinds(world.message()))
+        world.answer(granted(granting, 10))
+        again = world.message()
+        self.assertEqual(["release"], kinds(again))
+        world.answer(*map(done, (release, given[1], again[0])))
+        self.assertFalse(closed.over)
+        world.answer(done(given[3]))
+        self.assertEqual((True, [session]), (closed.over, world.cancelled))
+
+    def test_a_late_adoption_does_not_end_it_during_a_close(self):
+        world = World(endpoints=["a"])
+        call = world.acquire(ttl=4, margin=0.1, lock_delay=3)
+        world.connect()
+        world.answer(granted(world.message()[0], 4))
+        other = world.lock("other")
+        world.fail()
+        world.advance(0.1)
+        world.connect()
+        adopt = next(o for o in world.message() if o.adopt.key == "k")
+        while call.value.loss is None:
+            world.keep(0.1)
+        closed = world.close()
+        world.answer(granted(adopt, 4))
+        [release] = world.message()
+        self.assertEqual(other.token, release.release.token)
+        world.answer(done(release))
+        self.assertTrue(closed.over)
+
+    def test_it_is_not_ended_by_a_release_after_the_daemon_has_reported_the_loss(self):
+        for options in ({}, {"token": "mine"}):
+            world = World()
+            call = world.acquire(lock_delay=3, **options)
+            world.connect()
+            world.answer(granted(world.message()[0], 10))
+            world.answer(events=[event("LOST", call.value)])
+            self.assertIs(call.value.loss, world.release(call.value).error)
+            self.assertEqual([], self.sent(world, 4))
+
+    def test_answers_after_the_end_of_the_client_are_ignored(self):
+        world, _ = self.lose()
+        world.lock("other")
+        closed = world.close()
+        [release] = world.message()
+        world.advance(1.3)
+        [ping] = world.message()
+        session = world.session
+        world.answer(done(release), done(ping), events=[event("DRAINING")])
+        self.assertTrue(closed.over)
+        world.answer(done(ping), session=session)
+        self.assertEqual(1, len(world.cancelled))
 
     def test_an_unanswered_release_goes_on_until_the_delay_is_over(self):
         for delay, sent in ((0, []), (30, ["release"])):

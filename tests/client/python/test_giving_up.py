@@ -153,6 +153,69 @@ class GivingUp(unittest.TestCase):
         world.answer(done(give_up), granted(acquire, 10))
         self.assertIsNotNone(again.value)
 
+    def test_a_later_call_waits_until_the_earlier_one_is_answered(self):
+        def crossed(world, acquire):
+            world.answer(granted(acquire, 10))
+            return ["give_up"]
+
+        def refused(world, acquire):
+            world.answer(failed(acquire, "CANCELLED"))
+            return []
+
+        def silent(world, acquire):
+            world.advance(1)
+            return ["give_up"]
+
+        def cut_off(world, acquire):
+            world.fail()
+            session(world)
+            return []
+
+        for end in (crossed, refused, silent, cut_off):
+            for way in Way:
+                world = World(grace=30)
+                call = world.acquire(token="mine")
+                session(world)
+                [acquire] = world.message()
+                world.machine.give_up(call.acquire, world.now)
+                later = world.acquire(token="mine", way=way)
+                self.assertEqual(["cancel"], kinds(world.message()))
+                given = end(world, acquire)
+                operations = sent(world)
+                kind = "acquire" if way is Way.ACQUIRE else "extend"
+                self.assertEqual([*given, kind], kinds(operations), (end, way))
+                world.answer(granted(operations[-1], 10))
+                if way is not Way.ACQUIRE:
+                    world.answer(granted(world.message()[0], 10))
+                self.assertIsNotNone(later.value)
+                world.advance(2)
+                self.assertEqual([], sent(world))
+
+    def test_a_later_call_waits_for_an_adoption_that_was_given_up(self):
+        world = World()
+        call = world.acquire(token="mine", way=Way.ADOPT)
+        session(world)
+        world.answer(granted(world.message()[0], 10))
+        [adopt] = world.message()
+        world.machine.give_up(call.acquire, world.now)
+        world.acquire(token="mine")
+        self.assertEqual([], world.message())
+        world.answer(granted(adopt, 10))
+        self.assertEqual(["give_up", "acquire"], kinds(world.message()))
+
+    def test_a_later_call_may_end_while_it_waits_for_the_earlier_one(self):
+        world = World()
+        call = world.acquire(token="mine")
+        session(world)
+        [acquire] = world.message()
+        world.machine.give_up(call.acquire, world.now)
+        later = world.acquire(token="mine", wait=0.5)
+        world.message()
+        world.advance(0.6)
+        self.assertEqual("DEADLINE_EXCEEDED", later.reason)
+        world.answer(granted(acquire, 10))
+        given_up(world)
+
     def test_what_an_acquire_or_extend_has_acquired_after_another_lock_has_ended_is_given_up_at_once(self):
         world = World()
         call = world.acquire(token="mine", way=Way.ACQUIRE_OR_EXTEND)

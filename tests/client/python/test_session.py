@@ -97,6 +97,19 @@ class Opening(unittest.TestCase):
             world.fail(reason)
             self.assertEqual(reason, call.reason)
 
+    def test_an_outage_after_a_refusal_is_waited_through(self):
+        world = World(endpoints=["a"])
+        world.acquire("other")
+        world.fail("UNAUTHENTICATED")
+        call = world.acquire()
+        for _ in range(3):
+            world.advance(1)
+            world.fail()
+        self.assertFalse(call.over)
+        world.advance(1)
+        world.connect()
+        self.assertEqual(["acquire"], kinds(world.message()))
+
 
 class Sending(unittest.TestCase):
     def test_operations_issued_during_a_write_share_the_next_message(self):

@@ -496,8 +496,26 @@ class Misuse(Streams):
                 redlockd.Client(endpoints)
             if endpoints in bad_ports:
                 self.assertIn("the port must be a number from 1 to 65535", str(refused.exception))
-        for endpoint in ("h:65535", "[::1]:1", "unix:/s:0", "unix:0", "::0", "h"):
+        for endpoint in ("h:65535", "[::1]:1", "unix:/s:0", "unix:0", "unix-abstract:s", "ipv6:[::1]:1", "dns:///h:1",
+                         "::0"):
             self.assertEqual([endpoint], check_endpoints(endpoint))
+
+    def test_an_address_without_a_port_is_rejected(self):
+        for endpoint in ("localhost", "10.0.0.1", "[::1]", "h:", "http://h:1", "https://h:1", "[::1]:", ":", "h\udc80:1",
+                         "a b"):
+            for endpoints in (endpoint, ["h:1", endpoint]):
+                for client in (redlockd.Client, redlockd.aio.Client):
+                    with self.assertRaises(ValueError) as refused:
+                        client(endpoints)
+                    self.assertIn(f"endpoints: {endpoint!r} ", str(refused.exception))
+                    self.assertIsInstance(refused.exception, redlockd.InvalidArgument)
+
+    def test_the_list_of_endpoints_may_be_used_again(self):
+        endpoints = list(self.endpoints)
+        client = redlockd.Client(endpoints)
+        self.addCleanup(client.close)
+        endpoints[:] = ["127.0.0.1:1"]
+        client.acquire("k", ttl=10, wait=5).release()
 
     def test_a_margin_is_at_most_a_third_of_the_ttl_and_of_the_grace(self):
         self.assertEqual(1.0, check_margin(1, ttl=3, grace=5))
@@ -528,6 +546,19 @@ class Misuse(Streams):
         copy = pickle.loads(pickle.dumps(error))
         self.assertEqual((type(error), error.reason, str(error), error.retry_after),
                          (type(copy), copy.reason, str(copy), copy.retry_after))
+
+    def test_classes_are_shown_as_they_are_imported(self):
+        import pickle
+        for module in (redlockd, redlockd.aio):
+            for name in module.__all__:
+                value = getattr(module, name)
+                if isinstance(value, type):
+                    self.assertEqual((module.__name__, name), (value.__module__, value.__qualname__))
+                    self.assertIs(value, pickle.loads(pickle.dumps(value)))
+        lease = redlockd.Lease("k", "t", 1, 2.0)
+        self.assertEqual(lease, pickle.loads(pickle.dumps(lease)))
+        error = pickle.loads(pickle.dumps(redlockd.LockTimeout("DEADLINE_EXCEEDED", "late")))
+        self.assertEqual("late", str(error))
 
     def test_an_event_loop_that_is_blocked_briefly_loses_no_lock(self):
         async def run():

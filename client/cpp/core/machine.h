@@ -149,6 +149,7 @@ class Machine {
   enum class Losses { kEnded, kAll };
   // Loses leases whose trust has ended; with kAll, also those whose trust is down to the margin.
   void CheckTrust(Losses losses);
+  [[nodiscard]] bool MayKeep(const KeptLease& lease) const;
   void Lose(const LeasePtr& lease, const Error& why);
   void LoseAtOnce(const LeasePtr& lease, const Error& why);
   // Ends the operations of a lease that is no longer held.

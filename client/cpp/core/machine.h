@@ -13,7 +13,9 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/cpp/core/connector.h"
@@ -170,6 +172,10 @@ class Machine {
   void GiveBack(const Unwanted& lock);
   void OnAnswer(OperationNumber number, PendingRelease& release, const Answer& answer);
   void OnDue(OperationNumber number, PendingRelease& release);
+  using TokenHold = std::pair<std::string, std::vector<std::string>>;  // and the names of the keys
+  [[nodiscard]] static TokenHold HoldOf(const std::string& key, const std::string& token);
+  [[nodiscard]] bool MustWait(const Operation& operation) const;
+  void EraseRelease(OperationNumber number);
   void EndAcquisitions(PendingClose& close);
   void FinishClosing();
   void EndAll();
@@ -195,6 +201,7 @@ class Machine {
 
   OperationNumber last_number_ = 0;
   Operations operations_;
+  std::multiset<TokenHold> releasing_;              // what the pending releases may end
   TimePoint look_at_operations_ = kNever;           // no operation is due before this
   std::deque<OperationNumber> outgoing_;            // to be sent on the current Session
   std::map<OperationNumber, Discarded> discarded_;  // sent there, not answered yet

@@ -133,6 +133,8 @@ class Machine {
   void OnDue(OperationNumber number, Acquisition& acquisition);
   void OnAbandoned(OperationNumber number, Acquisition& acquisition, bool unanswered);
   void FailAcquisition(OperationNumber number, Error error);
+  // The lease that the client holds with this token; null: none.
+  [[nodiscard]] LeasePtr HeldBy(const std::string& key, const std::string& token) const;
   // If the client holds a lock with the token of the command, carries out the command with it.
   [[nodiscard]] bool UseHeld(OperationNumber number, const AcquireCommand& command);
   void OnLateAnswer(OperationNumber number, const Answer& answer);

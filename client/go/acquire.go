@@ -114,6 +114,12 @@ func (c *Client) takeOver(ctx context.Context, key core.Key, options AcquireOpti
 	what.Sequence = aboveOthers()
 	as(&what)
 	if lock := c.heldWith(what.Key, options.Token); lock != nil {
+		got := false
+		defer func() {
+			if !got {
+				c.driver.do(func(m *core.Machine, now core.Instant) { m.Leave(now, lock.lease) })
+			}
+		}()
 		if what.Adopt && what.Slot != 0 && what.Slot != lock.Slot() {
 			return nil, errorOf(key, &core.Failure{Reason: LockNotHeld,
 				Message: fmt.Sprintf("the token holds slot %d, not slot %d", lock.Slot(), what.Slot)})
@@ -124,15 +130,16 @@ func (c *Client) takeOver(ctx context.Context, key core.Key, options AcquireOpti
 		if err := lock.extend(ctx, options.TTL, what.Retry); err != nil {
 			return nil, err
 		}
+		got = true
 		return lock, nil
 	}
 	return c.acquire(ctx, key, what, options.OnQueued)
 }
 
-// heldWith returns the lock that this client holds with this token; nil: none.
+// heldWith returns the lock that this client holds with this token, for one more call; nil: none.
 func (c *Client) heldWith(key core.Key, token string) (lock *Lock) {
 	c.driver.do(func(m *core.Machine, _ core.Instant) {
-		if lease := m.Held(key, token); lease != nil {
+		if lease := m.Share(key, token); lease != nil {
 			lock = lease.Handle.(*Lock)
 		}
 	})

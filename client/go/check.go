@@ -176,15 +176,22 @@ func checkMargin(margin, ttl, grace time.Duration) *Error {
 
 // A wrong port is refused here; otherwise the client would only report that no daemon answers. Other forms of address
 // are left to gRPC.
-var hostPort = regexp.MustCompile(`^(?:\[[^\]]*\]|[^:/]*):([0-9]+)$`)
+var hostPort = regexp.MustCompile(`^(?:\[[^\]]*\]|[^:/]*):([0-9]*)$`)
 
 func checkEndpoints(endpoints []string) *Error {
 	if len(endpoints) == 0 {
 		return invalid("endpoints", "none given; pass at least one address such as \"127.0.0.1:50051\"")
 	}
 	for _, endpoint := range endpoints {
+		if strings.HasPrefix(endpoint, "unix:") {
+			continue
+		}
+		if !strings.Contains(endpoint, ":") || strings.HasSuffix(endpoint, "]") || strings.HasPrefix(endpoint, "http:") ||
+			strings.HasPrefix(endpoint, "https:") {
+			return invalid("endpoints", "%q must be \"host:port\" or \"unix:/path\"", endpoint)
+		}
 		match := hostPort.FindStringSubmatch(endpoint)
-		if match == nil || strings.HasPrefix(endpoint, "unix:") {
+		if match == nil {
 			continue
 		}
 		if port, err := strconv.ParseUint(match[1], 10, 16); err != nil || port == 0 {

@@ -100,6 +100,11 @@ func TestBadValuesAreRejectedBeforeAnythingIsSent(t *testing.T) {
 			_, err := New([]string{"localhost:0"}, Options{})
 			return err
 		},
+		`endpoints: "" must be "host:port"`:                func() error { _, err := New([]string{""}, Options{}); return err },
+		`endpoints: "localhost" must be "host:port"`:       func() error { _, err := New([]string{"localhost"}, Options{}); return err },
+		`endpoints: "[::1]" must be "host:port"`:           func() error { _, err := New([]string{"[::1]"}, Options{}); return err },
+		`endpoints: "http://localhost:1" must be`:          func() error { _, err := New([]string{"http://localhost:1"}, Options{}); return err },
+		`endpoints: localhost:: the port must be a number`: func() error { _, err := New([]string{"localhost:"}, Options{}); return err },
 		"endpoints: [::1]:65536: the port": func() error {
 			_, err := New([]string{"localhost:65535", "[::1]:65536"}, Options{})
 			return err
@@ -369,6 +374,14 @@ func TestTheListOfEndpointsMayBeUsedAgain(t *testing.T) {
 	defer c.Close()
 	clear(endpoints)
 	acquire(t, c, "k")
+}
+
+func TestEveryFormOfAnAddressIsAccepted(t *testing.T) {
+	c, err := New([]string{"unix:/nowhere", "unix:///nowhere", "[::1]:1", "127.0.0.1:1", "localhost:1", "dns:///localhost:1"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
 }
 
 func TestASingleTryExtendsAHeldLockOnce(t *testing.T) {

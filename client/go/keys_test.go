@@ -99,6 +99,8 @@ func TestWhatIsShownOfSeveralKeysAreTheirNames(t *testing.T) {
 	ended, cancel := context.WithCancel(background)
 	cancel()
 	_, cancelled := c.AcquireDetached(ended, key, AcquireOptions{})
+	_, modes := c.Watch(background, []WatchItem{{Key: "a", Token: own}, {Key: Shared("a"), Token: own}}, WatchOptions{})
+	expectReason(t, modes, InvalidArgument)
 	_, twice := c.Watch(background, []WatchItem{{Key: key, Token: own}, {Key: Together("a", "b"), Token: own}}, WatchOptions{})
 	d.send(&pb.WatchResponse{Type: pb.EventType_EVENT_TYPE_LOST, Keys: []string{"a", "b"},
 		Lease: &pb.Lease{Keys: []string{"a", "b"}, Token: lock.Token()}})

@@ -81,6 +81,9 @@ func (t *transport) unary(endpoint int) (*grpc.ClientConn, *core.Failure) {
 
 func (t *transport) authorize(ctx context.Context) (context.Context, *core.Failure) {
 	token, err := t.bearerToken(ctx)
+	if err != nil && ctx.Err() != nil { // no daemon has refused anything
+		return nil, &core.Failure{Reason: core.Unreachable, Message: "Options.Token did not return in time"}
+	}
 	if err != nil {
 		return nil, &core.Failure{Reason: core.Unauthenticated, Message: err.Error()}
 	}
@@ -94,6 +97,33 @@ func (t *transport) bearerToken(ctx context.Context) (token string, err error) {
 	if t.token == nil {
 		return "", nil
 	}
+	type result struct {
+		token string
+		err   error
+	}
+	got := make(chan result, 1)
+	go func() {
+		token, err := t.callToken(ctx)
+		got <- result{token, err}
+	}()
+	select { // the function may ignore its context
+	case r := <-got:
+		token, err = r.token, r.err
+	case <-ctx.Done():
+		err = ctx.Err()
+	}
+	if err != nil {
+		return "", err
+	}
+	for _, character := range token {
+		if character < ' ' || character > '~' {
+			return "", fmt.Errorf("Options.Token returned a character that an HTTP header cannot carry: use printable ASCII")
+		}
+	}
+	return token, nil
+}
+
+func (t *transport) callToken(ctx context.Context) (token string, err error) {
 	defer func() {
 		if problem := recover(); problem != nil {
 			t.log.contain("Options.Token", problem)
@@ -103,11 +133,6 @@ func (t *transport) bearerToken(ctx context.Context) (token string, err error) {
 	token, err = t.token(ctx)
 	if err != nil {
 		return "", fmt.Errorf("Options.Token failed: %w", err)
-	}
-	for _, character := range token {
-		if character < ' ' || character > '~' {
-			return "", fmt.Errorf("Options.Token returned a character that an HTTP header cannot carry: use printable ASCII")
-		}
 	}
 	return token, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -110,6 +111,7 @@ func (w *Watch) add(items []WatchItem) error {
 	if len(items) == 0 {
 		return invalid("items", "none given")
 	}
+	named := map[core.Key]bool{}
 	for _, item := range items {
 		if item.TTL == 0 {
 			item.TTL = defaultTTL
@@ -134,9 +136,11 @@ func (w *Watch) add(items []WatchItem) error {
 			}
 			message.Interval = durationpb.New(item.Interval)
 		}
-		if _, twice := w.keys[key.WithoutSlot()]; twice {
+		names := core.Together(key.Names()...) // whatever the mode
+		if named[names] {
 			return invalid("items", "%q is there twice", key)
 		}
+		named[names] = true
 		w.keys[key.WithoutSlot()] = key
 		w.items = append(w.items, message)
 	}
@@ -160,7 +164,29 @@ func (w *Watch) run() {
 	w.tell(WatchEvent{Kind: WatchEnded, Err: end})
 }
 
-// stream watches at one endpoint until the stream ends or the daemon shuts down.
+// A daemon that reports nothing for 1.5 intervals and this time counts as silent.
+const watchSilence = 500 * time.Millisecond
+
+// A daemon reports on a new watch at once.
+const firstWatchSilence = 2500 * time.Millisecond
+
+// patience returns how long the next event may take.
+func (w *Watch) patience() time.Duration {
+	shortest := time.Duration(math.MaxInt64)
+	for _, item := range w.items {
+		interval := item.GetTtl().AsDuration() / 2
+		if item.Interval != nil {
+			interval = item.Interval.AsDuration()
+		}
+		shortest = min(shortest, interval)
+	}
+	if len(w.items) == 0 { // the daemon ends the stream
+		return firstWatchSilence
+	}
+	return shortest + shortest/2 + watchSilence
+}
+
+// stream watches at one endpoint until the stream ends, the daemon shuts down or falls silent.
 func (w *Watch) stream(endpoint int) *core.Failure {
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
@@ -172,9 +198,15 @@ func (w *Watch) stream(endpoint int) *core.Failure {
 	if err != nil {
 		return brokenBy(err)
 	}
+	patience := firstWatchSilence
 	for {
+		// Another daemon could no longer save a lock with a short TTL when the keepalive notices.
+		silence := time.AfterFunc(patience, cancel)
 		event, err := stream.Recv()
+		silent := !silence.Stop()
 		switch {
+		case err != nil && silent && w.ctx.Err() == nil && len(w.items) > 0:
+			return &core.Failure{Reason: core.Unreachable, Message: "the daemon fell silent"}
 		case err == io.EOF && w.options.StopAfterLoss:
 			w.items = nil
 			return nil
@@ -188,6 +220,7 @@ func (w *Watch) stream(endpoint int) *core.Failure {
 			return &core.Failure{Reason: core.Draining, Message: "the daemon is shutting down"}
 		}
 		w.onEvent(event)
+		patience = w.patience()
 	}
 }
 

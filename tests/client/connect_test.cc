@@ -71,6 +71,19 @@ TEST(ConnectFailure, EveryCauseHasItsWords) {
                        "does not resolve"));
 }
 
+TEST(Endpoint, WhatIsNoAddressWithAPortIsRefused) {
+  for (const std::string wrong : {"", "locks", "[::1]", "http://locks:50051", "https://locks",
+                                  "locks:", "locks:0", "[::1]:65536"}) {
+    const auto error = CheckEndpoint(wrong);
+    ASSERT_TRUE(error) << wrong;
+    EXPECT_NE(error->message.find(wrong), std::string::npos) << error->message;
+  }
+  for (const std::string right : {"locks:50051", "127.0.0.1:1", "[::1]:50051", "ipv6:[::1]:50051",
+                                  "dns:///locks:50051", "unix:/run/x", "unix:///run/x:y"}) {
+    EXPECT_FALSE(CheckEndpoint(right)) << right;
+  }
+}
+
 TEST(ConnectFailure, WhatADaemonOrABrokenStreamReportsIsLeftAsItIs) {
   for (const char* const text : {"Socket closed", "the daemon is draining: Connection refused"}) {
     EXPECT_EQ(Translate(text, false, seconds(2)).words, "");

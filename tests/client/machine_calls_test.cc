@@ -482,6 +482,28 @@ TEST_F(WatchesTest, ALostLockIsWatchedAgainOnlyIfTheUserWantsIt) {
   EXPECT_EQ(events.back().type, WatchEvent::Type::kEnded);
 }
 
+// The keepalive of the connection would notice it long after a short TTL.
+TEST_F(WatchesTest, AWatchLeavesADaemonThatFallsSilent) {
+  Start();
+  Pass(milliseconds(3'499));
+  EXPECT_EQ(opened.size(), 1U);
+  Pass(milliseconds(1));
+  ASSERT_EQ(opened.size(), 2U);
+  EXPECT_NE(opened[0].endpoint, opened[1].endpoint);
+  EXPECT_EQ(cancelled, 1);
+  EXPECT_EQ(events.back().type, WatchEvent::Type::kStreamFailed);
+  EXPECT_EQ(events.back().error.reason, Reason::kUnreachable);
+  for (int i = 0; i < 5; ++i) {
+    Pass(milliseconds(1'999));
+    Hear(EventType::kExtendFailed, "b");
+  }
+  EXPECT_EQ(opened.size(), 2U);
+  EXPECT_EQ(watches.NextDeadline(), clock.now + seconds(2)) << "the shortest interval is 1 s";
+  Pass(seconds(2));
+  Pass(seconds(1));
+  EXPECT_EQ(opened.size(), 3U);
+}
+
 TEST_F(WatchesTest, AStreamThatEndsBecauseAllIsLostHasNotFailed) {
   Start(false);
   Hear(EventType::kLost, "a");

@@ -300,6 +300,21 @@ TEST_F(MachineLocksTest, AHandOverOfALockThatTheClientHoldsExtendsIt) {
   EXPECT_TRUE(leases[holder]->held());
 }
 
+// Otherwise, one of them would be trusted although the other one has been released.
+TEST_F(MachineLocksTest, TwoHandOversAtTheSameTimeGetTheSameLock) {
+  const CallId one = Acquire(AcquiresOrExtends());
+  const CallId two = Acquire(AcquiresOrExtends());
+  Flush();
+  for (const auto& extend : All<ExtendRequest>()) GrantTo(extend.id, seconds(29), 20);
+  Flush();
+  ASSERT_EQ(Count<AdoptRequest>(), 2U);
+  for (const auto& adopt : All<AdoptRequest>()) Adopted(adopt.id, 20);
+  ASSERT_TRUE(leases.contains(one) && leases.contains(two));
+  EXPECT_EQ(leases[one], leases[two]);
+  (void)Release(leases[two]);
+  EXPECT_FALSE(Trusted(leases[one]));
+}
+
 TEST_F(MachineLocksTest, ALateGrantDoesNotEndALaterHoldOfTheSameToken) {
   const CallId first = Acquire(AcquiresOrExtends());
   Flush();

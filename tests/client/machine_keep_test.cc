@@ -191,18 +191,25 @@ TEST_F(MachineLocksTest, TheSessionEndsThatWouldKeepALostLockWithADelayAlive) {
   EXPECT_EQ(Count<ReleaseRequest>(), 0U);
 }
 
-TEST_F(MachineLocksTest, ALateAdoptionOfALostLockWithADelayEndsTheSession) {
+// The close of that Session could end the delay.
+TEST_F(MachineLocksTest, TheSessionEndsThatMayAdoptALostLockWithADelay) {
+  const auto other = Hold({.key = "other", .ttl = seconds(30), .margin = Duration{}});
   const auto lease = Hold(kDelayed);
   Move();
-  const auto adoption = Last<AdoptRequest>();
+  for (const auto& adoption : All<AdoptRequest>()) {
+    if (adoption.body.token == other->token()) Adopted(adoption.id);
+  }
+  const SessionId before = session;
   Live(lease->SignalAt() - clock.now);
   ASSERT_EQ(lost.size(), 1U);
-  const SessionId before = session;
-  Adopted(adoption.id);
   EXPECT_TRUE(cancelled.contains(before));
+  EXPECT_NE(session, before);
+  Close();
   Ready();
-  Live(seconds(60));
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  Flush();
+  EXPECT_EQ(Count<CloseRequest>(), 0U);
+  ASSERT_EQ(Count<ReleaseRequest>(), 1U) << "only the lock that was held";
+  EXPECT_EQ(Last<ReleaseRequest>().body.key, "other");
 }
 
 TEST_F(MachineLocksTest, ALockWithADelayIsReleasedLikeAnyOther) {

@@ -205,6 +205,11 @@ TEST(WatchItems, OfTheSameKeysAreRefused) {
   const auto error = CheckItems({item, {together({"b", "a"}), "t", seconds(10), {}}});
   ASSERT_TRUE(error);
   EXPECT_EQ(error->message, "items: the key a, b occurs twice");
+  // The daemon would refuse the watch again and again.
+  EXPECT_TRUE(CheckItems({item, {shared(item.key), "t", seconds(10), {}}}));
+  EXPECT_TRUE(CheckItems({{"a", "t", seconds(10), {}}, {semaphore("a", 2), "t", seconds(10), {}}}));
+  EXPECT_TRUE(CheckItems({{semaphore("a", 2, 1), "t", seconds(10), {}},
+                          {semaphore("a", 2, 2), "u", seconds(10), {}}}));
 }
 
 TEST(CallsOfSeveralKeys, FailWithTheirNames) {

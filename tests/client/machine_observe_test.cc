@@ -161,6 +161,8 @@ TEST_F(ObserversTest, EachDifferenceMakesAnotherState) {
   EXPECT_TRUE(is_new(state));
   state.held_by = {{.fencing_token = 4}, {.fencing_token = 5}};
   EXPECT_TRUE(is_new(state));
+  state.held_by[0].slot = 3;
+  EXPECT_TRUE(is_new(state)) << "the token has got another slot";
   state.held_by[0].value = "two";
   EXPECT_TRUE(is_new(state));
   state.fencing_token = 6;

@@ -139,6 +139,49 @@ TEST_F(MachineLocksTest, AReleaseRefusedAsOverloadedIsRetried) {
   EXPECT_TRUE(done.contains(call));
 }
 
+// The release would end the lock that the call acquires.
+TEST_F(MachineLocksTest, AnAcquireWaitsUntilItsTokenIsReleased) {
+  const AcquireCommand own{.key = "k", .ttl = seconds(30), .token = "mine"};
+  for (const std::string& key : {std::string("k"), shared("k")}) {
+    const CallId released = Release(Hold(own));
+    AcquireCommand next = own;
+    next.key = key;
+    const std::size_t before = Count<AcquireRequest>();
+    const CallId call = Acquire(next);
+    const CallId other = Acquire({.key = "k", .ttl = seconds(30), .token = "other"});
+    Flush();
+    EXPECT_EQ(Count<AcquireRequest>(), before + 1) << "only with the other token";
+    Refuse(Last<ReleaseRequest>().id, Reason::kOverloaded);
+    Live(milliseconds(50));
+    Flush();
+    EXPECT_EQ(Count<AcquireRequest>(), before + 1);
+    Ok(Last<ReleaseRequest>().id);
+    EXPECT_TRUE(done.contains(released)) << "no daemon can carry out another copy";
+    Flush();
+    ASSERT_EQ(Count<AcquireRequest>(), before + 2);
+    GrantTo(Last<AcquireRequest>().id);
+    ASSERT_TRUE(leases.contains(call));
+    GiveUp(other);
+    Ok(Release(leases[call]) != 0 ? Last<ReleaseRequest>().id : 0);
+  }
+}
+
+TEST_F(MachineLocksTest, AnAcquireThatWaitsForAReleaseIsGivenUpAndSurvivesAMove) {
+  const AcquireCommand own{.key = "k", .ttl = seconds(30), .token = "mine"};
+  (void)Release(Hold(own));
+  const CallId given_up = Acquire(own);
+  GiveUp(given_up);
+  EXPECT_FAILED(given_up, Reason::kCancelled);
+  const CallId call = Acquire(own);
+  Move();
+  EXPECT_EQ(Count<AcquireRequest>(), 1U);
+  Ok(Last<ReleaseRequest>().id);
+  Flush();
+  ASSERT_EQ(Count<AcquireRequest>(), 2U);
+  GrantTo(Last<AcquireRequest>().id);
+  EXPECT_TRUE(leases.contains(call));
+}
+
 TEST_F(MachineLocksTest, ReleasingALockThatIsAboutToBeLostReleasesItAtOnce) {
   const auto lease = Hold();
   Break();

@@ -127,19 +127,23 @@ bool Machine::Uses(const std::string& key, const std::string& token, By by) cons
   });
 }
 
-bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
-  const auto [begin, end] = leases_.equal_range(AnySlot(command.key));
-  const auto found = std::find_if(begin, end, [&command](const auto& entry) {
-    return entry.second->held() && entry.second->token() == command.token;
+Machine::LeasePtr Machine::HeldBy(const std::string& key, const std::string& token) const {
+  const auto [begin, end] = leases_.equal_range(AnySlot(key));
+  const auto found = std::find_if(begin, end, [&token](const auto& entry) {
+    return entry.second->held() && entry.second->token() == token;
   });
-  if (found == end) return false;
+  return found == end ? nullptr : found->second;
+}
+
+bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
+  const LeasePtr lease = HeldBy(command.key, command.token);
+  if (!lease) return false;
   if (command.way == Way::kAcquire) {
     Report(Failed{number,
                   {Reason::kLockAlreadyHeld,
                    InWords(command.key) + ": this client holds the lock with the same token"}});
     return true;
   }
-  const LeasePtr lease = found->second;
   lease->AskedFor(command.ttl);
   const int slot = SlotOf(command.key);
   if (slot != 0 && slot != lease->slot()) {
@@ -256,6 +260,19 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
                     {Reason::kValidityExpired,
                      "the lock was granted, but its validity had ended when the answer was read"});
     GiveBack(lock);
+    return;
+  }
+  if (const LeasePtr same = HeldBy(command.key, acquisition.token)) {
+    // Another call has got the lock meanwhile. Each release ends it for both.
+    if (!same->kept()) {
+      SendAgain(number, kAdoptAgain);
+      return;
+    }
+    same->Extended(After(made, grant.validity), grant.fencing_token);
+    same->PassSequence(acquisition.sequence);
+    same->AskedFor(command.ttl);
+    Report(Acquired{number, same});
+    operations_.erase(number);
     return;
   }
   lease->AskedFor(acquisition.longest);

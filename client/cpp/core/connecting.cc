@@ -104,7 +104,8 @@ void Machine::OnAbandoned(OperationNumber number) {
                  [&](Acquisition& it) { OnAbandoned(number, it, unanswered); },
                  [&](Extension&) {},
                  [&](Adoption& it) { DropOf(*LeasePtr(it.lease), number); },
-                 [&](const PendingRelease& it) {
+                 [&](PendingRelease& it) {
+                   it.unanswered |= unanswered;
                    // The end of the Session gives the lease up.
                    if (it.gives_up) operations_.erase(number);
                  },

@@ -22,12 +22,17 @@ std::string HostName(std::string_view endpoint) {
 }
 
 std::optional<Error> CheckEndpoint(const std::string& endpoint) {
+  if (IsUnix(endpoint)) return std::nullopt;
   const auto colon = endpoint.rfind(':');
-  if (colon == std::string::npos || colon + 1 == endpoint.size()) return std::nullopt;
+  if (colon == std::string::npos || endpoint.ends_with(']') || endpoint.starts_with("http:") ||
+      endpoint.starts_with("https:")) {
+    return Error{Reason::kInvalidArgument,
+                 "\"" + endpoint + "\" must be \"host:port\" or \"unix:/path\""};
+  }
   const std::string_view host = std::string_view(endpoint).substr(0, colon);
   const std::string_view port = std::string_view(endpoint).substr(colon + 1);
   const bool bracketed = host.starts_with('[') && host.ends_with(']');
-  if (host == "unix" || (!bracketed && host.find_first_of(":/") != std::string_view::npos) ||
+  if ((!bracketed && host.find_first_of(":/") != std::string_view::npos) ||
       port.find_first_not_of("0123456789") != std::string_view::npos) {
     return std::nullopt;
   }

@@ -15,9 +15,9 @@ namespace redlock::client {
 // and IPv6, and for Unix sockets.
 [[nodiscard]] std::string HostName(std::string_view endpoint);
 
-// Refuses the port of an endpoint "host:port" if it is not from 1 to 65535; otherwise the client
-// would only report that no daemon answers. Other forms of address are left to gRPC. The message
-// begins with the endpoint.
+// Refuses an address without a port, a URL, and a port that is not from 1 to 65535; otherwise the
+// client would only report that no daemon answers. Other forms of address are left to gRPC. The
+// message begins with the endpoint.
 [[nodiscard]] std::optional<Error> CheckEndpoint(const std::string& endpoint);
 
 }  // namespace redlock::client

@@ -149,7 +149,7 @@ void Machine::CheckTrust(Losses losses) {
     }
   }
   for (const LeasePtr& lease : losing) {
-    leave_session_ |= lease->kept() && lease->lock_delay() > Duration::zero();
+    leave_session_ |= lease->lock_delay() > Duration::zero() && MayKeep(*lease);
     const std::string why = ready() ? lease->obstacle() : Failures();
     Lose(lease, {Reason::kValidityExpired,
                  "no daemon extended it in time" + (why.empty() ? "" : " (" + why + ")")});
@@ -159,6 +159,15 @@ void Machine::CheckTrust(Losses losses) {
     Forget(lease);
   }
   if (losses == Losses::kAll) look_at_leases_ = next;
+}
+
+// Whether the Session keeps the lease alive, or may do so: the adoption was sent.
+bool Machine::MayKeep(const KeptLease& lease) const {
+  const auto [begin, end] = operations_of_.equal_range(&lease);
+  return lease.kept() || std::any_of(begin, end, [this](const auto& each) {
+           const Operation& operation = operations_.at(each.second);
+           return std::holds_alternative<Adoption>(operation.what) && operation.sent_as != 0;
+         });
 }
 
 void Machine::Lose(const LeasePtr& lease, const Error& why) {

@@ -73,6 +73,7 @@ class KeptLease {
   void Freeze();
   // No adoption has had a higher sequence.
   [[nodiscard]] std::uint64_t sequence() const { return sequence_; }
+  void PassSequence(std::uint64_t sequence) { sequence_ = std::max(sequence_, sequence); }
   // Returns the sequence of the next adoption.
   [[nodiscard]] std::uint64_t NextSequence();
   // A new Session keeps the lease from now on.

@@ -120,6 +120,10 @@ Machine::OperationNumber Machine::Add(Operation operation) {
 
 void Machine::Insert(OperationNumber number, Operation operation) {
   WakeFor(operation.due);
+  const auto* const release = std::get_if<PendingRelease>(&operation.what);
+  if (release != nullptr && !release->gives_up) {
+    releasing_.insert(HoldOf(release->request.key, release->request.token));
+  }
   operations_.emplace(number, std::move(operation));
 }
 
@@ -232,6 +236,7 @@ void Machine::Flush() {
     const auto found = operations_.find(number);
     if (found == operations_.end() || found->second.sent_as != 0) continue;
     Operation& operation = found->second;
+    if (MustWait(operation)) continue;  // EraseRelease() queues it again
     if (const auto* const cancellation = std::get_if<Cancellation>(&operation.what)) {
       request.operations.push_back({cancellation->id, CancelRequest{}});
       operations_.erase(found);  // the daemon does not answer it

@@ -13,7 +13,9 @@
 #include <deque>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "client/cpp/core/connector.h"
@@ -131,6 +133,8 @@ class Machine {
   void OnDue(OperationNumber number, Acquisition& acquisition);
   void OnAbandoned(OperationNumber number, Acquisition& acquisition, bool unanswered);
   void FailAcquisition(OperationNumber number, Error error);
+  // The lease that the client holds with this token; null: none.
+  [[nodiscard]] LeasePtr HeldBy(const std::string& key, const std::string& token) const;
   // If the client holds a lock with the token of the command, carries out the command with it.
   [[nodiscard]] bool UseHeld(OperationNumber number, const AcquireCommand& command);
   void OnLateAnswer(OperationNumber number, const Answer& answer);
@@ -149,6 +153,7 @@ class Machine {
   enum class Losses { kEnded, kAll };
   // Loses leases whose trust has ended; with kAll, also those whose trust is down to the margin.
   void CheckTrust(Losses losses);
+  [[nodiscard]] bool MayKeep(const KeptLease& lease) const;
   void Lose(const LeasePtr& lease, const Error& why);
   void LoseAtOnce(const LeasePtr& lease, const Error& why);
   // Ends the operations of a lease that is no longer held.
@@ -169,6 +174,10 @@ class Machine {
   void GiveBack(const Unwanted& lock);
   void OnAnswer(OperationNumber number, PendingRelease& release, const Answer& answer);
   void OnDue(OperationNumber number, PendingRelease& release);
+  using TokenHold = std::pair<std::string, std::vector<std::string>>;  // and the names of the keys
+  [[nodiscard]] static TokenHold HoldOf(const std::string& key, const std::string& token);
+  [[nodiscard]] bool MustWait(const Operation& operation) const;
+  void EraseRelease(OperationNumber number);
   void EndAcquisitions(PendingClose& close);
   void FinishClosing();
   void EndAll();
@@ -194,6 +203,7 @@ class Machine {
 
   OperationNumber last_number_ = 0;
   Operations operations_;
+  std::multiset<TokenHold> releasing_;              // what the pending releases may end
   TimePoint look_at_operations_ = kNever;           // no operation is due before this
   std::deque<OperationNumber> outgoing_;            // to be sent on the current Session
   std::map<OperationNumber, Discarded> discarded_;  // sent there, not answered yet

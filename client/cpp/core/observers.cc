@@ -14,8 +14,8 @@ namespace {
 constexpr Duration kPatience = std::chrono::milliseconds(1'500);
 
 bool IsSame(const Holder& one, const Holder& other) {
-  return one.fencing_token == other.fencing_token && one.value == other.value &&
-         one.owner == other.owner;
+  return one.fencing_token == other.fencing_token && one.slot == other.slot &&
+         one.value == other.value && one.owner == other.owner;
 }
 
 // Times and words differ between two reports of one state.

@@ -89,7 +89,9 @@ struct Adoption {
 struct PendingRelease {
   ReleaseRequest request;
   bool awaited = false;  // a caller waits for it
-  bool lost = false;     // the lease was lost before: Close() does not wait for this release
+  // A daemon has not answered a copy, which it may still carry out.
+  bool unanswered = false;
+  bool lost = false;  // the lease was lost before: Close() does not wait for this release
   // The caller may use the token again, so only what the current Session has is released, by
   // give_up. A release that a silent daemon carries out late would end a later lock of the token.
   bool gives_up = false;

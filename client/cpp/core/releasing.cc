@@ -125,7 +125,7 @@ void Machine::OnAnswer(OperationNumber number, PendingRelease& release, const An
   if (release.awaited) {
     // An earlier copy may have released the lock.
     const bool done = !answer.error || (again && answer.error->reason == Reason::kLockNotHeld);
-    if (done && again && !IsMadeToken(release.request.token)) {
+    if (done && release.unanswered && !IsMadeToken(release.request.token)) {
       // A daemon may still carry out an earlier copy, which would end a later hold of the same
       // token.
       Report(Failed{number,
@@ -138,7 +138,37 @@ void Machine::OnAnswer(OperationNumber number, PendingRelease& release, const An
       Report(Failed{number, *answer.error});
     }
   }
+  EraseRelease(number);
+}
+
+// In no mode: a release ends a lock of the keys in any mode.
+Machine::TokenHold Machine::HoldOf(const std::string& key, const std::string& token) {
+  return {token, NamesOf(key)};
+}
+
+// Whether the operation requests a lock whose token is being released. A release that is sent again
+// would end the new lock.
+bool Machine::MustWait(const Operation& operation) const {
+  const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
+  return acquisition != nullptr && acquisition->callers_token && !releasing_.empty() &&
+         releasing_.contains(HoldOf(acquisition->command.key, acquisition->token));
+}
+
+void Machine::EraseRelease(OperationNumber number) {
+  const auto& release = std::get<PendingRelease>(operations_.at(number).what);
+  const bool counted = !release.gives_up;
+  const TokenHold hold = HoldOf(release.request.key, release.request.token);
   operations_.erase(number);
+  if (!counted) return;
+  releasing_.erase(releasing_.find(hold));
+  if (IsMadeToken(hold.first)) return;
+  for (const auto& [waiting, operation] : operations_) {
+    const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
+    if (acquisition != nullptr && acquisition->token == hold.first && operation.sent_as == 0 &&
+        !operation.send_at) {
+      Enqueue(waiting);
+    }
+  }
 }
 
 void Machine::OnDue(OperationNumber number, PendingRelease& release) {
@@ -150,7 +180,7 @@ void Machine::OnDue(OperationNumber number, PendingRelease& release) {
                        (ready() ? std::string() : " (" + Failures() + ")")}});
   }
   if (release.expires <= now_) {
-    operations_.erase(number);
+    EraseRelease(number);
     return;
   }
   operations_.at(number).due = release.expires;

@@ -8,16 +8,21 @@
 #include "client/cpp/core/validation.h"
 
 namespace redlock::client {
+namespace {
+
+constexpr Duration kSilence = std::chrono::milliseconds(500);  // besides one and a half intervals
+
+}  // namespace
 
 std::optional<Error> CheckItems(const std::vector<WatchItem>& items) {
   if (items.empty()) return Error{Reason::kInvalidArgument, "items: must not be empty"};
-  std::set<std::string> keys;
+  std::set<std::vector<std::string>> keys;  // in whatever mode
   for (const WatchItem& item : items) {
     if (auto error = CheckKey(item.key)) return error;
     if (auto error = CheckToken(item.token, true)) return error;
     if (auto error = CheckTtl(item.ttl)) return error;
     if (auto error = CheckInterval(item.interval, item.ttl)) return error;
-    if (!keys.insert(item.key).second) {
+    if (!keys.insert(NamesOf(item.key)).second) {
       return Error{Reason::kInvalidArgument,
                    "items: the key " + InWords(item.key) + " occurs twice"};
     }
@@ -25,8 +30,12 @@ std::optional<Error> CheckItems(const std::vector<WatchItem>& items) {
   return std::nullopt;
 }
 
-Watches::Watches(std::size_t endpoints, Clock& clock, Random& random)
-    : endpoints_(endpoints), clock_(clock), random_(random), now_(clock.Now()) {}
+Watches::Watches(std::size_t endpoints, Clock& clock, Random& random, Duration first_event)
+    : endpoints_(endpoints),
+      clock_(clock),
+      random_(random),
+      first_event_(first_event),
+      now_(clock.Now()) {}
 
 WatchId Watches::Start(std::vector<WatchItem> items, const WatchOptions& options) {
   now_ = clock_.Now();
@@ -56,6 +65,7 @@ void Watches::OnEvent(WatchId id, std::uint64_t attempt, const Event& event) {
   Watch& watch = found->second;
   if (!watch.opened) return;
   watch.heard = true;
+  watch.silent_at = After(now_, Patience(watch));
   const std::string key = KeyOf(watch, event);
   WatchEvent out{.key = key, .error = event.error};
   switch (event.type) {
@@ -109,6 +119,7 @@ void Watches::Open(WatchId id, Watch& watch) {
   watch.attempt = ++last_attempt_;
   watch.opened = now_;
   watch.heard = false;
+  watch.silent_at = After(now_, first_event_);
   effects_.emplace_back(
       OpenWatch{id, watch.attempt, watch.route.endpoint(), watch.items, watch.keep_watching});
 }
@@ -121,6 +132,16 @@ void Watches::Move(WatchId id, Watch& watch) {
     watch.route.OnFailed(now_);
   }
   if (IsDue(watch)) Open(id, watch);
+}
+
+// How long the next event may take. When the keepalive of the connection notices that a daemon has
+// fallen silent, another one can no longer save a lock with a short TTL.
+Duration Watches::Patience(const Watch& watch) {
+  Duration shortest = Duration::max();
+  for (const WatchItem& item : watch.items) {
+    shortest = std::min(shortest, item.interval.value_or(item.ttl / 2));
+  }
+  return watch.items.empty() ? kSilence : shortest + shortest / 2 + kSilence;
 }
 
 // A watch without items only waits for its end.
@@ -142,6 +163,16 @@ void Watches::Report(WatchId id, WatchEvent event) {
 void Watches::Tick() {
   now_ = clock_.Now();
   for (auto& [id, watch] : started_) {
+    if (watch.opened && watch.silent_at <= now_) {
+      effects_.emplace_back(CancelWatch{id});
+      if (!watch.items.empty()) {
+        Report(id, {.type = WatchEvent::Type::kStreamFailed,
+                    .key = {},
+                    .lease = {},
+                    .error = {Reason::kUnreachable, "the daemon has fallen silent"}});
+      }
+      Move(id, watch);
+    }
     if (IsDue(watch)) Open(id, watch);
   }
 }
@@ -149,6 +180,7 @@ void Watches::Tick() {
 TimePoint Watches::NextDeadline() const {
   TimePoint next = kNever;
   for (const auto& [id, watch] : started_) {
+    if (watch.opened) next = std::min(next, watch.silent_at);
     if (!watch.opened && !watch.items.empty()) next = std::min(next, watch.route.connect_at());
   }
   return next;

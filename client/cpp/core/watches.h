@@ -20,7 +20,9 @@ namespace redlock::client {
 
 class Watches {
  public:
-  Watches(std::size_t endpoints, Clock& clock, Random& random);
+  // `first_event`: how long the first event of a stream may take, connecting included.
+  Watches(std::size_t endpoints, Clock& clock, Random& random,
+          Duration first_event = std::chrono::milliseconds(3'500));
 
   // The items must be valid. Reports Watched events until kEnded.
   WatchId Start(std::vector<WatchItem> items, const WatchOptions& options);
@@ -47,12 +49,14 @@ class Watches {
     std::uint64_t attempt = 0;          // the last one
     std::optional<TimePoint> opened{};  // when its stream was opened; unset: it has ended
     bool heard = false;                 // the stream has reported an event
+    TimePoint silent_at = kNever;       // when the daemon counts as silent, while it is open
   };
   using Started = std::map<WatchId, Watch>;
 
   [[nodiscard]] static std::string KeyOf(const Watch& watch, const Event& event);
   void Open(WatchId id, Watch& watch);
   void Move(WatchId id, Watch& watch);
+  [[nodiscard]] static Duration Patience(const Watch& watch);
   [[nodiscard]] bool IsDue(const Watch& watch) const;
   void End(Started::iterator found, Error why);
   void Report(WatchId id, WatchEvent event);
@@ -60,6 +64,7 @@ class Watches {
   const std::size_t endpoints_;
   Clock& clock_;
   Random& random_;
+  const Duration first_event_;
   TimePoint now_;
   WatchId last_watch_ = 0;
   std::uint64_t last_attempt_ = 0;

@@ -16,6 +16,8 @@ constexpr Duration kShortestGrace = std::chrono::milliseconds(100);
 constexpr Duration kLongestGrace = std::chrono::hours(24);
 // For the answer to the first ping, once the connection is there.
 constexpr Duration kAnswerPatience = std::chrono::milliseconds(500);
+// The same for the first event of a watch.
+constexpr Duration kFirstEvent = std::chrono::seconds(1);
 
 MachineOptions ForMachine(const Options& options) {
   if (options.grace < kShortestGrace || options.grace > kLongestGrace) {
@@ -53,7 +55,8 @@ Driver::Driver(const Options& options)
       endpoints_(std::in_place, options),
       machine_(ForMachine(options), clock_, random_),
       calls_(options.endpoints, clock_, random_),
-      watches_(options.endpoints.size(), clock_, random_),
+      watches_(options.endpoints.size(), clock_, random_,
+               ForMachine(options).connect_timeout + kFirstEvent),
       observers_(options.endpoints, clock_, random_) {}
 
 void Driver::Close() {

@@ -124,10 +124,12 @@ func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 	}
 }
 
-// Return gives back a lock that was granted before the machine knew that its caller no longer waits.
+// Return gives back a lock that was granted before the machine knew that its caller no longer waits. It does not if another
+// call has got the same lock: nobody would tell that one.
 func (m *Machine) Return(now Instant, a *Acquisition) {
 	m.enter(now)
-	if a.granted.state == held {
+	a.granted.users--
+	if a.granted.users == 0 && a.granted.state == held {
 		m.end(a.granted, released, a.granted.notHeld())
 		a.giveBack(m, now)
 	}
@@ -327,7 +329,7 @@ func (a *Acquisition) leaseOf(answer answer) *Lease {
 
 func (a *Acquisition) grant(m *Machine, now Instant) {
 	lease := a.granted
-	lease.in = m.session
+	lease.in, lease.users, lease.spared = m.session, 1, a.spared
 	if now >= lease.trust().Add(-lease.margin) {
 		a.unsure = true
 		a.fail(m, now, &Failure{Reason: ValidityExpired, Message: "the lock was granted, but its validity had ended when the answer was read"})

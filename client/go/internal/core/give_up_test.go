@@ -343,3 +343,47 @@ func TestALaterCallThatIsNotWrittenYetIsSentAfterTheGiveUp(t *testing.T) {
 	w.reply(granted(acquire, 7, testTTL))
 	w.expect(w.sent(), "give up k own", "acquire k own")
 }
+
+// AcquireOrExtend gives the caller a lock that another call of this client has got.
+func TestALockThatAnotherCallHasIsNotGivenBack(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u := w.acquire(Acquire{Key: "k", Token: "own"})
+	w.reply(granted(w.sent()[0], 7, testTTL))
+	same(t, "the same", w.m.Share("k", "own"), u.lease)
+	w.m.Return(w.now, u.acquisition)
+	same(t, "held", u.lease.state == held, true)
+	w.expect(w.sent())
+	w.m.Leave(w.now, u.lease)
+	same(t, "held", u.lease.state == held, false)
+	w.expect(w.sent(), "give up k own")
+}
+
+func TestACallThatFailsDoesNotEndTheLockOfAnother(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u := w.acquire(Acquire{Key: "k", Token: "own"})
+	w.reply(granted(w.sent()[0], 7, testTTL))
+	w.m.Leave(w.now, w.m.Share("k", "own"))
+	same(t, "held", u.lease.state == held, true)
+	w.expect(w.sent())
+	same(t, "none", w.m.Share("k", "other") == nil, true)
+}
+
+// A release that is sent again ends whatever the token holds: it has no mode.
+func TestATokenIsInUseInEveryModeWhileItIsReleased(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u := w.acquire(Acquire{Key: "k", Token: "own"})
+	w.reply(granted(w.sent()[0], 7, testTTL))
+	w.release(u)
+	w.reply(failed(w.sent()[0], Overloaded))
+	for _, key := range []Key{"k", Shared("k"), Semaphore("k", 3)} {
+		same(t, key.String(), w.m.InUse(key, "own"), true)
+		same(t, key.String(), w.m.InUse(key, "other"), false)
+	}
+	same(t, "another key", w.m.InUse("l", "own"), false)
+	w.pass(leastDelay)
+	w.reply(ok(w.expect(w.sent(), "release k own")[0]))
+	same(t, "in use", w.m.InUse(Shared("k"), "own"), false)
+}

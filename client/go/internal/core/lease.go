@@ -30,6 +30,7 @@ type Lease struct {
 	state      leaseState
 	loss       *Failure
 	reported   bool    // the daemon itself reported the loss
+	users      int     // how many calls got the lock, or may still get it
 	callers    bool    // the caller gave the token, and may use it again
 	stopped    Instant // lost: when the work under it, and what it began, has come to an end at the latest
 	kept       bool    // lost, but not given back before the work under it has stopped
@@ -38,6 +39,8 @@ type Lease struct {
 	sequence   uint64 // of the last adoption
 	obstacle   string // why the last extension has failed; empty: it has not
 	extending  map[*Extension]struct{}
+
+	spared Instant // the call that took the lock over has found one that lasts until then
 
 	validUntil Instant
 	in         *session // keeps the lock alive; nil while the lock has yet to be adopted

@@ -99,10 +99,42 @@ func (m *Machine) Holding() bool { return len(m.leases) > 0 }
 // Held returns the held lease of this key and token; nil: none.
 func (m *Machine) Held(key Key, token string) *Lease { return m.leases[leaseID{key, token}] }
 
+// Share returns the held lease of this key and token for one more call; nil: none. Unless that call gets the lock, it ends
+// with Leave.
+func (m *Machine) Share(key Key, token string) *Lease {
+	lease := m.leases[leaseID{key, token}]
+	if lease != nil {
+		lease.users++
+	}
+	return lease
+}
+
+// Leave ends a call that has not got the lock of Share. The lock ends only if no other call has it.
+func (m *Machine) Leave(now Instant, lease *Lease) {
+	m.enter(now)
+	lease.users--
+	if lease.users == 0 && lease.state == held {
+		m.end(lease, released, lease.notHeld())
+		m.giveBack(now, lease.id(), lease.longest, lease.callers, lease.spared)
+	}
+}
+
 // InUse reports whether the token belongs to a lock that is held, requested, being downgraded, or not yet released.
 func (m *Machine) InUse(key Key, token string) bool {
 	id := leaseID{key, token}
-	return m.callers[id] != nil || m.leases[id] != nil || m.releases[id] != nil
+	return m.callers[id] != nil || m.leases[id] != nil || m.releasing(key, token)
+}
+
+// releasing reports whether the token is being released. A release has no mode, so that one which is sent again would end
+// a lock of the same keys in any mode.
+func (m *Machine) releasing(key Key, token string) bool {
+	names := Together(key.Names()...)
+	for id := range m.releases {
+		if id.token == token && Together(id.key.Names()...) == names {
+			return true
+		}
+	}
+	return false
 }
 
 // NextWake returns when Tick must be called next.

@@ -9,9 +9,11 @@ import io.redlockd.internal.core.Failure;
 import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Lease;
 import io.redlockd.internal.core.Machine;
+import io.redlockd.redlock.v1.RetryPolicy;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 import java.util.function.IntConsumer;
 
@@ -26,6 +28,7 @@ final class PendingAcquire implements AcquireCaller {
   private final AtomicInteger position = new AtomicInteger(NONE); // not reported yet
   private final CompletableFuture<Lock> decided = new CompletableFuture<>();
   private Acquisition acquisition;
+  private final AtomicReference<Lease> joined = new AtomicReference<>(); // that another call has got; null: none
   private volatile Lock lock;
 
   PendingAcquire(Driver driver, String key, IntConsumer onQueued, long keepFor) {
@@ -59,7 +62,14 @@ final class PendingAcquire implements AcquireCaller {
     } else if (held != null && command.kind() != AcquireCommand.Kind.ACQUIRE) {
       lock = (Lock) held.attachment();
       long longest = command.longest();
-      machine.extend(held, command.ttl(), longest == 0, longest, failure -> driver.later(() -> decide(lock, failure)));
+      RetryPolicy retry = longest == 0 ? RetryPolicy.newBuilder().setMaxRetries(0).build() : command.retry();
+      joined.set(held);
+      machine.join(held, command.ttl(), retry, longest, failure -> driver.later(() -> {
+        if (failure != null) {
+          unjoin();
+        }
+        decide(lock, failure);
+      }));
     } else if (held != null) {
       failed(Failure.of(Reason.LOCK_ALREADY_HELD, "this client holds the lock with the same token"));
     } else if (machine.inUse(command.key(), command.token())) {
@@ -109,6 +119,14 @@ final class PendingAcquire implements AcquireCaller {
   private void giveUp() {
     if (acquisition != null) {
       driver.act(machine -> machine.giveUp(acquisition));
+    }
+    unjoin();
+  }
+
+  private void unjoin() {
+    Lease left = joined.getAndSet(null);
+    if (left != null) {
+      driver.act(machine -> machine.unjoin(left));
     }
   }
 

@@ -861,8 +861,8 @@ public final class RedlockClient implements AutoCloseable {
     }
 
     /**
-     * Sends a bearer token. The supplier is asked for each call and each stream, on the client's executor. If it throws, that counts
-     * as a failed attempt to connect.
+     * Sends a bearer token. The supplier is asked for each call and each stream, on a thread of the client's own or on
+     * the {@link #executor}. If it throws, that counts as a failed attempt to connect.
      *
      * @param token returns the token
      * @return this

@@ -3,6 +3,7 @@ package io.redlockd;
 import static io.redlockd.FakeDaemon.next;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -18,6 +19,7 @@ import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.TimeUnit;
@@ -289,6 +291,41 @@ class ElectionTest {
       assertEquals(Reason.DEADLINE_EXCEEDED, failure(client.adoptAsync("k", "own", hasty)));
       assertTrue(lock.isHeld());
     }
+  }
+
+  @Test
+  void theRetryPolicyIsThatOfTheExtensionToo() throws Exception {
+    try (Lock lock = client.acquire("k", OPTIONS.withToken("own"))) {
+      RetryPolicy retry = new RetryPolicy(3, Duration.ofMillis(10), Duration.ofMillis(10));
+      assertSame(lock, client.acquireOrExtend("k", "own", OPTIONS.withRetry(retry)));
+      assertEquals(3, next(daemon.extendsInSession).getRetry().getMaxRetries());
+      assertSame(lock, client.acquireOrExtend("k", "own", OPTIONS.withWait(Duration.ZERO)));
+      assertTrue(next(daemon.extendsInSession).hasRetry());
+      assertSame(lock, client.acquireOrExtend("k", "own", OPTIONS));
+      assertFalse(next(daemon.extendsInSession).hasRetry());
+    }
+  }
+
+  @Test
+  void theTimeOfTheTokenFunctionCounts() throws Exception {
+    CountDownLatch over = new CountDownLatch(1);
+    try (RedlockClient slow = daemon.client().bearerToken(() -> {
+      try {
+        over.await();
+      } catch (InterruptedException ignored) {
+        return "t";
+      }
+      return "t";
+    }).callTimeout(Duration.ofMillis(300)).build()) {
+      assertEquals(Reason.UNREACHABLE, failure(slow.acquireDetachedAsync("k", OPTIONS.withWait(Duration.ofMillis(300)))));
+      assertEquals(Reason.UNREACHABLE, failure(slow.releaseAsync("k", "own")));
+      CompletableFuture<Lease> given = slow.acquireDetachedAsync("k", OPTIONS);
+      given.cancel(true);
+      assertTrue(given.isCancelled());
+    } finally {
+      over.countDown();
+    }
+    assertTrue(daemon.acquires.isEmpty());
   }
 
   // --- The end of the client

@@ -17,6 +17,7 @@ import io.redlockd.internal.core.Times;
 import io.redlockd.redlock.v1.AcquireRequest;
 import io.redlockd.redlock.v1.AcquireResponse;
 import io.redlockd.redlock.v1.HolderState;
+import io.redlockd.redlock.v1.ExtendRequest;
 import io.redlockd.redlock.v1.ObserveRequest;
 import io.redlockd.redlock.v1.ObserveResponse;
 import io.redlockd.redlock.v1.ProclaimRequest;
@@ -95,6 +96,7 @@ final class FakeDaemon implements AutoCloseable {
   final BlockingQueue<ProclaimRequest> proclaims = new LinkedBlockingQueue<>();
   final BlockingQueue<ReleaseRequest> releases = new LinkedBlockingQueue<>(); // also those of the Session
   final BlockingQueue<AcquireRequest> acquires = new LinkedBlockingQueue<>(); // also those of the Session
+  final BlockingQueue<ExtendRequest> extendsInSession = new LinkedBlockingQueue<>(); // those that are answered
   final Queue<StatusRuntimeException> errors = new ConcurrentLinkedQueue<>(); // of the next calls that are not those of the Session
   volatile Supplier<StatusRuntimeException> always = () -> null; // the error if there is none in `errors`
   volatile boolean silent; // unary calls are not answered
@@ -189,8 +191,9 @@ final class FakeDaemon implements AutoCloseable {
 
   private <Q, R> void unary(BlockingQueue<Q> received, Q request, R response, StreamObserver<R> answer) {
     StatusRuntimeException error = error();
+    boolean ignored = silent; // before the test goes on
     received.add(request);
-    if (silent) {
+    if (ignored) {
       return;
     }
     if (error != null) {
@@ -245,8 +248,13 @@ final class FakeDaemon implements AutoCloseable {
       if (refusesToKeep && operation.getRelease().hasKeepFor()) {
         result.getStatusBuilder().setReason("INVALID_ARGUMENT").setMessage("keep_for: too long");
       }
-    } else if (losing && operation.hasExtend()) {
-      result.getStatusBuilder().setReason("LOCK_NOT_HELD").setMessage("the token does not hold the key");
+    } else if (operation.hasExtend()) {
+      extendsInSession.add(operation.getExtend());
+      if (losing) {
+        result.getStatusBuilder().setReason("LOCK_NOT_HELD").setMessage("the token does not hold the key");
+      } else {
+        result.getLeaseBuilder().setToken(operation.getExtend().getToken()).setValidity(operation.getExtend().getTtl());
+      }
     }
     return result.build();
   }

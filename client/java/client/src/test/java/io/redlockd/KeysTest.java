@@ -191,9 +191,9 @@ class KeysTest {
     Checks.keyToAcquire(SEMAPHORE);
     assertThrows(LockArgumentException.class, () -> Checks.keyToAcquire(Keys.slot(SEMAPHORE, 5)));
     WatchItem item = new WatchItem(Keys.slot(SEMAPHORE, 1), "mine", TTL);
-    Checks.items(List.of(item, new WatchItem("a", "mine", TTL), new WatchItem(Keys.slot(Keys.semaphore("a", 6), 1), "mine", TTL)));
+    Checks.items(List.of(item, new WatchItem("c", "mine", TTL), new WatchItem(Keys.slot(Keys.semaphore("b", 6), 1), "mine", TTL)));
     Checks.items(List.of(new WatchItem(SEMAPHORE, "mine", TTL)));
-    for (String same : List.of(SEMAPHORE, Keys.slot(SEMAPHORE, 2))) {
+    for (String same : List.of("a", SEMAPHORE, Keys.slot(SEMAPHORE, 2))) {
       assertThrows(
           LockArgumentException.class, () -> Checks.items(List.of(item, new WatchItem(same, "mine", TTL))));
     }

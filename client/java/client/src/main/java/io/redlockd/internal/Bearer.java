@@ -5,10 +5,13 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import java.lang.System.Logger.Level;
 import java.util.concurrent.Executor;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.ThreadPoolExecutor;
+import java.util.concurrent.TimeUnit;
 import java.util.function.Supplier;
 
 /**
- * Sends a bearer token with each call. The supplier is the user's: it may block, so it runs on the client's executor. If it throws,
+ * Sends a bearer token with each call. The supplier is the user's: it may block, so it runs on threads of its own, or on the executor of the user. If it throws,
  * or returns what cannot be sent, the call fails as if no daemon had answered, so that the client tries again.
  */
 final class Bearer extends CallCredentials {
@@ -16,12 +19,27 @@ final class Bearer extends CallCredentials {
   private static final Metadata.Key<String> AUTHORIZATION =
       Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
 
+  private static final int MOST_THREADS = 4;
+  private static final long IDLE_SECONDS = 10;
+
   private final Supplier<String> supplier;
   private final Executor executor;
 
   Bearer(Supplier<String> supplier, Executor executor) {
     this.supplier = supplier;
     this.executor = executor;
+  }
+
+  /** Returns a pool for suppliers only: one that blocks must keep no callback waiting. Its threads end by themselves. */
+  static Executor pool() {
+    ThreadPoolExecutor pool = new ThreadPoolExecutor(
+        MOST_THREADS, MOST_THREADS, IDLE_SECONDS, TimeUnit.SECONDS, new LinkedBlockingQueue<>(), task -> {
+          Thread thread = new Thread(task, "redlockd-token");
+          thread.setDaemon(true);
+          return thread;
+        });
+    pool.allowCoreThreadTimeOut(true);
+    return pool;
   }
 
   @Override

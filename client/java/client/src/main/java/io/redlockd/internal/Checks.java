@@ -264,7 +264,7 @@ public final class Checks {
           throw Errors.invalid("interval: must be at least 1 ms and less than the TTL");
         }
       }
-      if (!keys.add(KeyNames.withoutSlot(item.key()))) {
+      if (!keys.add(KeyNames.join(KeyNames.split(item.key())))) { // in whatever mode
         throw Errors.invalid("items: the key is given twice: " + KeyNames.inWords(item.key()));
       }
     }
@@ -278,6 +278,9 @@ public final class Checks {
     for (String endpoint : endpoints) {
       if (endpoint.startsWith("unix:")) {
         continue;
+      }
+      if (!endpoint.contains(":") || endpoint.endsWith("]") || endpoint.startsWith("http:") || endpoint.startsWith("https:")) {
+        throw Errors.invalid("endpoints: \"" + endpoint + "\" must be \"host:port\" or \"unix:/path\"");
       }
       Matcher match = HOST_AND_PORT.matcher(endpoint);
       if (match.matches() && !isPort(match.group(1))) {

@@ -18,6 +18,7 @@ import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.locks.Condition;
+import java.util.concurrent.locks.LockSupport;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.regex.Pattern;
@@ -42,6 +43,7 @@ public final class Driver implements Machine.Host {
   // The keeper's timer does not count suspend time. While locks are held, it looks at the clock at least this often.
   private static final long LONGEST_SLEEP = 500 * Times.MILLIS;
   private static final int SLEEPS_PER_GRACE = 12;
+  private static final long AFTER_ERROR = 100 * Times.MILLIS;
   private static final long IDLE_SLEEP = 3600 * Times.SECONDS;
 
   final Endpoints endpoints;
@@ -73,7 +75,7 @@ public final class Driver implements Machine.Host {
     this.endpoints = new Endpoints(options);
     this.callOptions = options.bearer() == null
         ? CallOptions.DEFAULT
-        : CallOptions.DEFAULT.withCallCredentials(new Bearer(options.bearer(), callbacks));
+        : CallOptions.DEFAULT.withCallCredentials(new Bearer(options.bearer(), options.executor() == null ? Bearer.pool() : callbacks));
     // A name may have several addresses, and gRPC tries one after the other.
     boolean name = options.endpoints().stream().anyMatch(each -> !ADDRESS.matcher(each).matches());
     this.connectPatience = options.connectTimeout() * (name ? 2 : 1) + ANSWER_PATIENCE;
@@ -241,7 +243,12 @@ public final class Driver implements Machine.Host {
       } finally {
         lock.unlock();
       }
-      act(Machine::tick);
+      try {
+        act(Machine::tick);
+      } catch (Throwable failed) { // without this thread, no loss would be signalled any more
+        LOG.log(Level.ERROR, "the client goes on after an error of its own", failed);
+        LockSupport.parkNanos(AFTER_ERROR);
+      }
     }
   }
 

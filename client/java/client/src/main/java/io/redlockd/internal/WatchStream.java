@@ -288,18 +288,25 @@ public final class WatchStream implements Watch, LastingStream {
         }
         current = null;
         silence.cancel(false);
-        LockException error = Errors.of(null, why);
-        LOG.log(Level.DEBUG, "watch: moving to the next daemon: {0}", error.getMessage());
-        report(new WatchEvent(WatchEvent.Type.STREAM_FAILED, null, error));
-        endpoint = (endpoint + 1) % driver.endpoints.size();
-        ++failed;
-        long delay = failed % driver.endpoints.size() == 0 ? pause.take() : 0;
-        Delays.after(delay, WatchStream.this::open);
+        if (!items.isEmpty()) { // otherwise, the callback has heard of each loss, and nothing is left to do
+          moveOn(why);
+        }
       } finally {
         lock.unlock();
       }
       call.cancel("the client moved to the next daemon", null);
       driver.endpoints.drop(at, channel);
+    }
+
+    // Under the lock.
+    private void moveOn(Failure why) {
+      LockException error = Errors.of(null, why);
+      LOG.log(Level.DEBUG, "watch: moving to the next daemon: {0}", error.getMessage());
+      report(new WatchEvent(WatchEvent.Type.STREAM_FAILED, null, error));
+      endpoint = (endpoint + 1) % driver.endpoints.size();
+      ++failed;
+      long delay = failed % driver.endpoints.size() == 0 ? pause.take() : 0;
+      Delays.after(delay, WatchStream.this::open);
     }
   }
 }

@@ -132,6 +132,8 @@ class ChecksTest {
     Duration ttl = Duration.ofSeconds(1);
     refused("items", () -> Checks.items(List.of()));
     refused("items", () -> Checks.items(List.of(new WatchItem("k", "t", ttl), new WatchItem("k", "u", ttl))));
+    refused("items", () -> Checks.items(List.of(new WatchItem("k", "t", ttl), new WatchItem(Keys.shared("k"), "u", ttl))));
+    refused("items", () -> Checks.items(List.of(new WatchItem(Keys.semaphore("k", 2), "t", ttl), new WatchItem("k", "u", ttl))));
     refused("interval", () -> Checks.items(List.of(new WatchItem("k", "t", ttl, ttl))));
     assertDoesNotThrow(() -> Checks.items(List.of(new WatchItem("k", "t", ttl, Duration.ofMillis(1)))));
   }
@@ -139,7 +141,8 @@ class ChecksTest {
   @Test
   void endpoints() {
     refused("endpoints", () -> Checks.endpoints(List.of()));
-    for (String wrong : List.of("host:0", "host:65536", "host:", "[::1]:99999")) {
+    for (String wrong : List.of(
+        "host:0", "host:65536", "host:", "[::1]:99999", "", "host", "[::1]", "http://host:50051", "https://host")) {
       refused("endpoints", () -> Checks.endpoints(List.of(wrong)));
     }
     Checks.endpoints(List.of("host:50051", "[::1]:50051", "unix:/run/x:y", "dns:///host:50051"));

@@ -17,7 +17,7 @@ public final class Acquisition extends Operation {
   // The same once the caller has cancelled. A daemon answers at once.
   static final long CANCEL_PATIENCE = Times.SECONDS;
 
-  private static final RetryPolicy NO_RETRY = RetryPolicy.newBuilder().setMaxRetries(0).build();
+  static final RetryPolicy NO_RETRY = RetryPolicy.newBuilder().setMaxRetries(0).build();
 
   final AcquireCommand command;
   private final Machine machine;
@@ -232,6 +232,7 @@ public final class Acquisition extends Operation {
     Lease lease = machine.leases.add(
         id(), slot, hasCallersToken(), command, told::lost, answer.validUntil(), fence, last);
     lease.longest = longestTtl();
+    lease.sparedUntil = sparedUntil;
     granted = lease;
     told.granted(lease);
   }
@@ -274,7 +275,11 @@ public final class Acquisition extends Operation {
   /** The caller no longer waits. If the acquire was sent, waits for its answer: the daemon may already have granted the lock. */
   void giveUp(Reason why) {
     if (granted != null) {
-      machine.releases.refuse(granted, mayUseTokenAgain(), sparedUntil);
+      Lease unseen = granted;
+      granted = null;
+      if (--unseen.users == 0) { // otherwise, nobody would tell the other callers
+        machine.releases.refuse(unseen, mayUseTokenAgain(), sparedUntil);
+      }
       return;
     }
     if (over || givenUp != null) {

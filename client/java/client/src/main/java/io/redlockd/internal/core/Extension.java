@@ -10,16 +10,16 @@ final class Extension extends Operation {
   private final Machine machine;
   private final Lease lease;
   private final long ttl;
-  private final boolean once;
+  private final RetryPolicy retry; // null: the daemon's default
   private final Consumer<Failure> done; // called with null on success
   private boolean over;
   private Timers.Timer timer; // the end of the wait; null: none
 
-  Extension(Machine machine, Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+  Extension(Machine machine, Lease lease, long ttl, RetryPolicy retry, Consumer<Failure> done) {
     this.machine = machine;
     this.lease = lease;
     this.ttl = ttl;
-    this.once = once;
+    this.retry = retry;
     this.done = done;
   }
 
@@ -48,8 +48,8 @@ final class Extension extends Operation {
     var extend = message.getExtendBuilder();
     KeyNames.write(lease.key(), extend::setKey, extend::addAllKeys, extend::setMode, extend::setMaxHolders);
     extend.setSlot(lease.slot()).setToken(lease.token()).setTtl(Times.proto(ttl));
-    if (once) {
-      extend.setRetry(RetryPolicy.newBuilder().setMaxRetries(0));
+    if (retry != null) {
+      extend.setRetry(retry);
     }
     return true;
   }

@@ -32,6 +32,8 @@ public final class Lease {
   final Consumer<Failure> onLost;
   final List<Extension> extensions = new ArrayList<>(0);
   long longest; // the longest TTL that was asked for, and the lock delay: how long the lock may outlive the client
+  int users = 1; // how many calls got the lease, or may still get it
+  long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
   boolean downgraded; // a lease that a late adoption brings belongs to the share
   private long sequence; // of the last adoption
   private String obstacle = ""; // why the last extension has failed; empty: it has not

@@ -2,6 +2,7 @@ package io.redlockd.internal.core;
 
 import io.redlockd.Reason;
 import io.redlockd.redlock.v1.EventType;
+import io.redlockd.redlock.v1.RetryPolicy;
 import io.redlockd.redlock.v1.WatchResponse;
 import java.lang.System.Logger.Level;
 import java.util.ArrayList;
@@ -63,9 +64,9 @@ final class Leases {
     return lookAt;
   }
 
-  void extend(Lease lease, long ttl, boolean once, long longest, Consumer<Failure> done) {
+  void extend(Lease lease, long ttl, RetryPolicy retry, long longest, Consumer<Failure> done) {
     if (lease.held()) {
-      new Extension(machine, lease, ttl, once, done).begin(longest);
+      new Extension(machine, lease, ttl, retry, done).begin(longest);
     } else {
       done.accept(lease.notHeld());
     }

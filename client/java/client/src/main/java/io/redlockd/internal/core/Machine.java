@@ -3,6 +3,7 @@ package io.redlockd.internal.core;
 import io.redlockd.Reason;
 import io.redlockd.redlock.v1.EventType;
 import io.redlockd.redlock.v1.QueuePosition;
+import io.redlockd.redlock.v1.RetryPolicy;
 import io.redlockd.redlock.v1.SessionOperation;
 import io.redlockd.redlock.v1.SessionRequest;
 import io.redlockd.redlock.v1.SessionResponse;
@@ -153,19 +154,32 @@ public final class Machine {
     leave();
   }
 
-  /** Extends a lease; {@code once}: the daemon makes one attempt. {@code done} is called once, with null on success. */
-  public void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
-    extend(lease, ttl, once, -1, done);
-  }
-
   /**
-   * Extends a lease as above.
+   * Extends a lease that another call has got, for a call that gets it too. If that call ends without it, it calls {@link #unjoin}.
    *
+   * @param retry null: the daemon's default
    * @param longest how long to wait in nanoseconds; -1: without a limit
    */
-  public void extend(Lease lease, long ttl, boolean once, long longest, Consumer<Failure> done) {
+  public void join(Lease lease, long ttl, RetryPolicy retry, long longest, Consumer<Failure> done) {
     enter();
-    leases.extend(lease, ttl, once, longest, done);
+    ++lease.users;
+    leases.extend(lease, ttl, retry, longest, done);
+    leave();
+  }
+
+  /** Ends a call that does not get the lease of {@link #join}. The lease ends only if no other call has it. */
+  public void unjoin(Lease lease) {
+    enter();
+    if (--lease.users == 0) {
+      releases.refuse(lease, lease.callersToken, lease.sparedUntil);
+    }
+    leave();
+  }
+
+  /** Extends a lease; {@code once}: the daemon makes one attempt. {@code done} is called once, with null on success. */
+  public void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+    enter();
+    leases.extend(lease, ttl, once ? Acquisition.NO_RETRY : null, -1, done);
     leave();
   }
 

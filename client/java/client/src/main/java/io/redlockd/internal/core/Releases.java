@@ -24,8 +24,11 @@ final class Releases {
     return token.startsWith("rl-");
   }
 
+  // A release has no mode: if it is sent again, it ends a lock of the same keys in any mode.
   boolean contains(LockId id) {
-    return pending.containsKey(id);
+    List<String> names = KeyNames.split(id.key());
+    return pending.keySet().stream()
+        .anyMatch(each -> each.token().equals(id.token()) && KeyNames.split(each.key()).equals(names));
   }
 
   int size() {

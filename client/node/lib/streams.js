@@ -10,11 +10,12 @@ const { FATAL, describe } = require('./transport.js');
 const { statusOf } = require('./wire.js');
 
 const LONGEST_CONNECT = 2000;
+const LOOK_AGAIN = 20;
 const REASONS = new Map([...FATAL, [grpc.status.UNIMPLEMENTED, 'UNIMPLEMENTED']]);
 
 // Reads one stream of `call`, of methods.js, at one endpoint, to its end. Returns why it ended, as a LockError; undefined if
 // the daemon ended it with OK, or if a signal was aborted. `onMessage` may return a LockError, which ends the stream.
-const readOnce = async (transport, index, call, request, { signals, onMessage }) => {
+const readOnce = async (transport, index, call, request, { signals, onMessage, patience }) => {
   const endpoint = transport.endpoints[index];
   let metadata;
   try {
@@ -34,8 +35,20 @@ const readOnce = async (transport, index, call, request, { signals, onMessage })
       stream.cancel();
     }, LONGEST_CONNECT);
     const forget = onAbort(signals, () => stream.cancel());
+    let silence;
+    const listen = (time) => {
+      clearTimeout(silence);
+      const fail = () => {
+        error ??= failure('UNREACHABLE', `${endpoint}: the daemon fell silent`);
+        stream.cancel();
+      };
+      // An event loop that was blocked reads what has arrived meanwhile.
+      if (time !== undefined) silence = setTimeout(() => { silence = setTimeout(fail, LOOK_AGAIN); }, time);
+    };
+    listen(patience?.(false));
     const finish = (why) => {
       clearTimeout(connecting);
+      clearTimeout(silence);
       forget();
       resolve(why);
     };
@@ -43,6 +56,7 @@ const readOnce = async (transport, index, call, request, { signals, onMessage })
       if (aborted(signals) || error !== undefined) return;
       error = onMessage(message, endpoint);
       if (error !== undefined) stream.cancel();
+      listen(patience?.(true));
     });
     stream.on('end', () => finish(error));
     stream.on('error', (broken) => {
@@ -56,13 +70,14 @@ const readOnce = async (transport, index, call, request, { signals, onMessage })
 // returns false. It pauses whenever all endpoints have failed in a row.
 //   request()                     returns the request of the next stream
 //   onMessage(message, endpoint)  may return a LockError, which ends the stream
+//   patience(heard)               how long to wait for a message, in ms, before the first one and after one; if missing, there is no limit
 //   onEnd(error)                  hears of the end of each stream, except when a signal was aborted; undefined: it ended with OK
-const readStreams = async (transport, clock, call, { signals, request, onMessage, onEnd }) => {
+const readStreams = async (transport, clock, call, { signals, request, onMessage, patience, onEnd }) => {
   const pauses = new Pauses();
   const { length } = transport.endpoints;
   for (let failures = 0, index = 0; !aborted(signals); index = (index + 1) % length) {
     const began = clock.earliest();
-    const error = await readOnce(transport, index, call, request(), { signals, onMessage });
+    const error = await readOnce(transport, index, call, request(), { signals, onMessage, patience });
     if (aborted(signals) || !onEnd(error)) return;
     failures = clock.earliest() - began < LONGEST_CONNECT ? failures + 1 : 0;
     if (failures === 0) pauses.reset();

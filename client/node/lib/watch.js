@@ -8,6 +8,9 @@ const { aborted } = require('./signals.js');
 const { readStreams } = require('./streams.js');
 const { claimTo, eventFrom } = require('./wire.js');
 
+const FIRST_SILENCE = 2500; // a daemon reports on a new watch at once
+const SILENCE = 500; // a daemon that reports nothing for 1.5 intervals and this time counts as silent
+
 // Keeps locks alive that were acquired elsewhere, by the RPC Watch, for as long as it is open. It moves to the next
 // endpoint when its stream breaks. Client.watch() makes it.
 class Watch {
@@ -51,6 +54,7 @@ class Watch {
       request: () => ({
         items: [...this.#items.values()].map((item) => claimTo({ ...item })), keepWatchingAfterLoss: this.#keep }),
       onMessage: (message, endpoint) => this.#event(eventFrom(message), endpoint),
+      patience: (heard) => this.#patience(heard),
       onEnd: (error) => {
         if (this.#items.size === 0 || (error === undefined && !this.#keep)) {
           ended = failure('CANCELLED', 'no lock is left to watch');
@@ -61,6 +65,12 @@ class Watch {
       },
     });
     this.#tell({ type: 'closed', error: ended ?? reasonOf(aborted(signals)) });
+  }
+
+  // How long the daemon may report nothing. The keepalive would notice a silent daemon too late for a lock with a short TTL.
+  #patience(heard) {
+    if (!heard || this.#items.size === 0) return FIRST_SILENCE;
+    return 1.5 * Math.min(...[...this.#items.values()].map(({ ttl, interval = ttl / 2 }) => interval)) + SILENCE;
   }
 
   // Returns an error if the stream must move to another daemon.

@@ -18,6 +18,9 @@ log = logging.getLogger("redlockd")
 
 _STEADY = 1.0  # a stream that lasted this long does not count as a failure
 _CANCEL_AGAIN = 0.1
+_FIRST_SILENCE = 2.5  # a daemon reports on a new watch at once
+_SILENCE = 0.5  # a daemon that reports nothing for 1.5 intervals and this time counts as silent
+_LOOK_AGAIN = 0.02  # a loop that was blocked reads what has arrived meanwhile
 _KINDS = {pb.EVENT_TYPE_EXTENDED: "EXTENDED", pb.EVENT_TYPE_EXTEND_FAILED: "EXTEND_FAILED",
           pb.EVENT_TYPE_LOST: "LOST"}
 
@@ -65,12 +68,14 @@ class Watching:
     async def _read_all(self):
         """Returns when the daemon has nothing left to watch. Otherwise raises a LockError."""
         call = await self._calls.open_stream(self._endpoint, "Watch", self._request(), "watch")
+        patience = _FIRST_SILENCE
         try:
             while True:
-                message = await call.read()
+                message = await self._read(call, patience)
                 if message is grpc.aio.EOF:
                     return
                 self._on_message(message)
+                patience = self._patience()
         except grpc.RpcError as error:
             failure = self._calls.error(self._endpoint, error, "watch")
             if not self._items or (failure.reason == "LOCK_NOT_HELD" and not self._keep_watching):
@@ -78,6 +83,19 @@ class Watching:
             raise failure from None
         finally:
             call.cancel()
+
+    async def _read(self, call, patience):
+        read = asyncio.ensure_future(call.read())
+        read.add_done_callback(_retrieve)
+        for time in (patience, _LOOK_AGAIN):
+            if (await asyncio.wait((read,), timeout=time))[0]:
+                return read.result()
+        # The keepalive would notice it too late for a lock with a short TTL.
+        raise make_error("UNREACHABLE", f"watch: {self._endpoint}: the daemon fell silent")
+
+    def _patience(self):
+        intervals = [item.interval or item.ttl / 2 for item in self._items.values()]
+        return 1.5 * min(intervals) + _SILENCE if intervals else _FIRST_SILENCE
 
     def _on_message(self, message):
         kind = _KINDS.get(message.type)
@@ -118,3 +136,9 @@ class Watching:
         while not self._task.done():  # what a cancelled read raises depends on the version of gRPC
             self._task.cancel()
             await asyncio.wait([self._task], timeout=_CANCEL_AGAIN)
+
+
+def _retrieve(read):
+    """asyncio logs the exception of a task that nobody has retrieved."""
+    if not read.cancelled():
+        read.exception()

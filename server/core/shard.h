@@ -59,7 +59,7 @@ class Shard final {
                                       std::uint64_t id = 0);
 
   // Never refused: to lose a lock by overload is worse than not to get one.
-  std::shared_ptr<Cancellable> Extend(ExtendCommand command, ExtendDone done);
+  std::shared_ptr<Extension> Extend(ExtendCommand command, ExtendDone done);
   // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
   // the lock is handed over. So is a slot if the key names it, or if a watchdog knows it.
   // With `keep_for`, the key stays taken until that long after its acquisition, and is not handed

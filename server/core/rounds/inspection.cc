@@ -8,22 +8,30 @@
 
 namespace redlock {
 
-void Inspection::Start(const Environment& env, const Key& key, InspectDone done, bool observe) {
-  const std::shared_ptr<Inspection> self(new Inspection(env, std::move(done)));
-  for (const NodeIndex node : self->set_->nodes()) env.nodes[node]->Inspect({key, observe}, self);
-  self->timeout_ = env.scheduler.After(env.options.node_timeout, [raw = self.get()] {
-    const auto keep = raw->shared_from_this();
-    raw->Finish();
-  });
+void Inspection::Start(const Environment& env, Key key, InspectDone done, Source source,
+                       bool observe) {
+  const std::shared_ptr<Inspection> self(
+      new Inspection(env, std::move(key), std::move(done), observe));
+  env.operations.Add(self);
+  env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kReads, source,
+                    [raw = self.get()] { raw->Send(); });
 }
 
-Inspection::Inspection(const Environment& env, InspectDone done)
+Inspection::Inspection(const Environment& env, Key key, InspectDone done, bool observe)
     : env_(env),
+      key_(std::move(key)),
       done_(std::move(done)),
-      started_(env.scheduler.Now()),
-      set_(env.set),
-      answered_(env.nodes.size(), false),
-      cannot_tell_(set_->size() - set_->nodes().size()) {}
+      observe_(observe),
+      answered_(env.nodes.size(), false) {}
+
+void Inspection::Send() {
+  started_ = env_.scheduler.Now();
+  set_ = env_.set;
+  cannot_tell_ = set_->size() - set_->nodes().size();
+  const auto self = shared_from_this();
+  for (const NodeIndex node : set_->nodes()) env_.nodes[node]->Inspect({key_, observe_}, self);
+  timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { Finish(); });
+}
 
 void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
   if (!done_) return;
@@ -78,7 +86,9 @@ std::optional<FencingToken> Inspection::AgreedFence(const Holding& holding) cons
 
 void Inspection::Finish() {
   REDLOCK_CHECK(done_ != nullptr);
+  const auto self = shared_from_this();
   timeout_.Cancel();
+  TellWindow();
   for (const NodeIndex node : set_->nodes()) {
     if (answered_[node]) continue;
     ++cannot_tell_;
@@ -128,7 +138,20 @@ void Inspection::Finish() {
   } else if (most < least && vacant_ >= quorum) {
     result.agreement = InspectResult::Agreement::kVacant;
   }
+  permit_.Leave();
+  env_.operations.Remove(*this);
   std::exchange(done_, nullptr)(std::move(result));
+}
+
+// Tells the limiter whether the nodes keep up, as a round does. Without the timeouts in votes_.
+void Inspection::TellWindow() const {
+  const auto known = static_cast<std::size_t>(std::ranges::count_if(
+      votes_, [](const Vote& vote) { return !IsUnknown(vote.outcome); }));
+  if (known == set_->nodes().size()) {
+    env_.limiter.OnDecided(started_, env_.scheduler.Now());
+  } else if (known < set_->quorum() && votes_.size() < set_->nodes().size()) {
+    env_.limiter.OnTimedOut(started_);
+  }
 }
 
 }  // namespace redlock

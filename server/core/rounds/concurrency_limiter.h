@@ -83,6 +83,11 @@ class ConcurrencyLimiter {
   // time.
   void OnTimedOut(MonotonicTime started);
 
+  // Reports a read that a quorum answered after this time, or no quorum within it. A single read can
+  // cost a node as much as hundreds of other steps, which is not known before. So only a few are
+  // under way at a time, and more only while they take hardly longer than the quickest rounds.
+  void OnRead(Duration took);
+
   // Predicts how long an acquisition of this source that enters now will wait, from the recent rate
   // of admissions. Returns 0 if none waits or too few have been admitted for a prediction.
   [[nodiscard]] Duration PredictedWait(Source source) const;
@@ -112,6 +117,11 @@ class ConcurrencyLimiter {
   void Add(const Permit& permit, std::function<void()> start);
   // Returns false if the permit is not waiting.
   bool Remove(const Permit& permit);
+  [[nodiscard]] bool HasRoomFor(std::size_t priority) const {
+    return priority != static_cast<std::size_t>(Priority::kReads) ||
+           static_cast<double>(reading_) < reads_;
+  }
+  void Begin(Priority priority);
   void AdmitWaiting();
   void Admit(std::size_t priority);
   void CountPace();
@@ -130,6 +140,8 @@ class ConcurrencyLimiter {
   MonotonicTime quickest_since_;
   bool closed_ = false;
   std::size_t inside_ = 0;
+  std::size_t reading_ = 0;  // of these
+  double reads_;             // the width for reads
   std::size_t waiting_ = 0;
   std::uint64_t last_number_ = 0;
   double pass_ = 0;  // of the priority that was served last

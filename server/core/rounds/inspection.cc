@@ -50,6 +50,9 @@ void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
     kept_.push_back(reply.remaining);
   }
   for (const OwnerToken& token : reply.keeping) keeping_.insert(token.str());
+  const auto known = static_cast<std::size_t>(
+      std::ranges::count_if(votes_, [](const Vote& one) { return !IsUnknown(one.outcome); }));
+  if (known == set_->quorum() && !quorum_after_) quorum_after_ = env_.scheduler.Now() - started_;
   if (votes_.size() == set_->nodes().size()) Finish();
 }
 
@@ -88,7 +91,11 @@ void Inspection::Finish() {
   REDLOCK_CHECK(done_ != nullptr);
   const auto self = shared_from_this();
   timeout_.Cancel();
-  TellWindow();
+  // That nodes refuse at once does not show how quick they are.
+  const bool timed_out = votes_.size() < set_->nodes().size();
+  if (quorum_after_ || timed_out) {
+    env_.limiter.OnRead(quorum_after_.value_or(env_.options.node_timeout));
+  }
   for (const NodeIndex node : set_->nodes()) {
     if (answered_[node]) continue;
     ++cannot_tell_;
@@ -141,17 +148,6 @@ void Inspection::Finish() {
   permit_.Leave();
   env_.operations.Remove(*this);
   std::exchange(done_, nullptr)(std::move(result));
-}
-
-// Tells the limiter whether the nodes keep up, as a round does. Without the timeouts in votes_.
-void Inspection::TellWindow() const {
-  const auto known = static_cast<std::size_t>(std::ranges::count_if(
-      votes_, [](const Vote& vote) { return !IsUnknown(vote.outcome); }));
-  if (known == set_->nodes().size()) {
-    env_.limiter.OnDecided(started_, env_.scheduler.Now());
-  } else if (known < set_->quorum() && votes_.size() < set_->nodes().size()) {
-    env_.limiter.OnTimedOut(started_);
-  }
 }
 
 }  // namespace redlock

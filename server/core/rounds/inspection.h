@@ -67,7 +67,6 @@ class Inspection final : public Operation,
   Inspection(const Environment& env, Key key, InspectDone done, bool observe);
   void Send();
   void Finish();
-  void TellWindow() const;
 
   const Environment& env_;
   const Key key_;
@@ -77,6 +76,7 @@ class Inspection final : public Operation,
   // Set once the nodes are asked.
   MonotonicTime started_;
   NodeSetPtr set_;
+  std::optional<Duration> quorum_after_;  // how long it took until a quorum had answered
   // What the nodes know of a token that holds the key or a share of it.
   struct Holding {
     std::vector<Duration> remaining;  // one for each node

@@ -71,7 +71,7 @@ class SessionOutbox {
   std::unordered_multiset<std::uint64_t> under_way_;
   // Of those that are never refused. The refusal of such an id counts too, until it is added.
   std::unordered_multiset<std::uint64_t> unanswered_;
-  std::size_t refused_ = 0;                       // since the last message
+  std::size_t refused_ = 0;  // since the last message
   std::deque<Message> messages_;
   std::size_t bytes_ = 0;   // of all messages
   std::size_t events_ = 0;  // and positions, of all messages

@@ -182,16 +182,16 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
     if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(*held, command);
   }
   command.source = source_;
-  extending_[id] = shard_.Extend(std::move(command), [self = shared_from_this(), id, name,
-                                                      unanswered = unanswered_](
-                                                         const ExtendResult& result) {
-    self->extending_.erase(id);
-    const auto found = self->held_.find(name);
-    if (result.lease && found != self->held_.end()) {
-      found->watchdog->Confirmed(*result.lease);
-    }
-    if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
-  });
+  extending_[id] = shard_.Extend(
+      std::move(command),
+      [self = shared_from_this(), id, name, unanswered = unanswered_](const ExtendResult& result) {
+        self->extending_.erase(id);
+        const auto found = self->held_.find(name);
+        if (result.lease && found != self->held_.end()) {
+          found->watchdog->Confirmed(*result.lease);
+        }
+        if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
+      });
 }
 
 // The client no longer trusts the exclusive lease.

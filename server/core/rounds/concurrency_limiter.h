@@ -83,9 +83,9 @@ class ConcurrencyLimiter {
   // time.
   void OnTimedOut(MonotonicTime started);
 
-  // Reports a read that a quorum answered after this time, or no quorum within it. A single read can
-  // cost a node as much as hundreds of other steps, which is not known before. So only a few are
-  // under way at a time, and more only while they take hardly longer than the quickest rounds.
+  // Reports a read that a quorum answered after this time, or no quorum within it. A single read
+  // can cost a node as much as hundreds of other steps, which is not known before. So only a few
+  // are under way at a time, and more only while they take hardly longer than the quickest rounds.
   void OnRead(Duration took);
 
   // Predicts how long an acquisition of this source that enters now will wait, from the recent rate

@@ -56,8 +56,8 @@ class Inspection final : public Operation,
                          public ReplySink,
                          public std::enable_shared_from_this<Inspection> {
  public:
-  // `done` is called once, never inside this call. `observe`: the nodes then announce changes of the
-  // key for some time.
+  // `done` is called once, never inside this call. `observe`: the nodes then announce changes of
+  // the key for some time.
   static void Start(const Environment& env, Key key, InspectDone done, Source source = {},
                     bool observe = false);
 

@@ -99,7 +99,7 @@ std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone 
   return Acquisition::Start(env_, keys_, std::move(command), std::move(done), std::move(refusal));
 }
 
-std::shared_ptr<Cancellable> Shard::Extend(ExtendCommand command, ExtendDone done) {
+std::shared_ptr<Extension> Shard::Extend(ExtendCommand command, ExtendDone done) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   return Extension::Start(env_, std::move(command), std::move(done));
 }
@@ -148,9 +148,9 @@ void Shard::Proclaim(ProclaimCommand command, ProclaimDone done) {
   Proclamation::Start(env_, std::move(command), std::move(done));
 }
 
-void Shard::Inspect(const Key& key, InspectDone done) {
+void Shard::Inspect(const Key& key, InspectDone done, Source source) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  Inspection::Start(env_, key, std::move(done));
+  Inspection::Start(env_, key, std::move(done), source);
 }
 
 std::shared_ptr<void> Shard::Observe(const Key& key, ObserverTold told) {

@@ -59,7 +59,7 @@ class Shard final {
                                       std::uint64_t id = 0);
 
   // Never refused: to lose a lock by overload is worse than not to get one.
-  std::shared_ptr<Cancellable> Extend(ExtendCommand command, ExtendDone done);
+  std::shared_ptr<Extension> Extend(ExtendCommand command, ExtendDone done);
   // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
   // the lock is handed over. So is a slot if the key names it, or if a watchdog knows it.
   // With `keep_for`, the key stays taken until that long after its acquisition, and is not handed
@@ -71,7 +71,7 @@ class Shard final {
   void ReleaseAtEndOf(const Lease& lease, bool leave_delay, ReleaseDone done);
   // Never refused: the lock is held.
   void Proclaim(ProclaimCommand command, ProclaimDone done);
-  void Inspect(const Key& key, InspectDone done);
+  void Inspect(const Key& key, InspectDone done, Source source = {});
   // Reports who holds a single key, and every change, until the handle is dropped. Drop it on the
   // strand; it may outlive the shard.
   [[nodiscard]] std::shared_ptr<void> Observe(const Key& key, ObserverTold told);

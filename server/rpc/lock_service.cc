@@ -162,7 +162,7 @@ struct InspectMethod {
     for (const LeaseListing& waiter : shard.ListWaiters(command.key, kMostWaitersShown)) {
       Fill(*response.add_waiting(), waiter);
     }
-    shard.Inspect(command.key, [call, waiters](const InspectResult& result) {
+    const auto answer = [call, waiters](const InspectResult& result) {
       Response& out = call->method().response;
       out.set_held(result.held);
       out.set_undecided(result.undecided);
@@ -180,7 +180,8 @@ struct InspectMethod {
       out.set_daemon(call->daemon());
       Fill(*out.mutable_votes(), result.votes, call->names());
       call->Answer(grpc::Status::OK);
-    });
+    };
+    shard.Inspect(command.key, answer, command.source);
     return nullptr;
   }
 

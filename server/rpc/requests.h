@@ -29,6 +29,7 @@ using Checked = std::variant<Command, Violations>;
 
 struct InspectCommand {
   Key key;
+  Source source = {};
 };
 struct ObserveCommand {
   Key key;

@@ -45,7 +45,7 @@ SessionOutbox::Admission SessionOutbox::Admit(std::uint64_t id, Load load) {
     return Admission::kFarTooMany;
   }
   under_way_.insert(id);
-  if (admitted && !limited) unanswered_.insert(id);
+  if (admitted ? !limited : unanswered_.contains(id)) unanswered_.insert(id);
   if (admitted) return Admission::kYes;
   return in_use ? Admission::kIdInUse : Admission::kTooMany;
 }
@@ -67,7 +67,9 @@ v1::SessionResponse& SessionOutbox::PlaceFor(const google::protobuf::MessageLite
 
 bool SessionOutbox::Add(v1::SessionResponse response) {
   for (v1::SessionResult& result : *response.mutable_results()) {
-    unanswered_.erase(result.id());
+    if (const auto answered = unanswered_.find(result.id()); answered != unanswered_.end()) {
+      unanswered_.erase(answered);  // one of those with this id
+    }
     PlaceFor(result).mutable_results()->Add(std::move(result));
   }
   for (v1::WatchResponse& event : *response.mutable_events()) AddEvent(std::move(event));

@@ -69,8 +69,9 @@ class SessionOutbox {
   // The ids whose results have not been written. The refusal of an id that is in use does not free
   // it for the next operation.
   std::unordered_multiset<std::uint64_t> under_way_;
-  std::unordered_set<std::uint64_t> unanswered_;  // of those that are never refused
-  std::size_t refused_ = 0;                       // since the last message
+  // Of those that are never refused. The refusal of such an id counts too, until it is added.
+  std::unordered_multiset<std::uint64_t> unanswered_;
+  std::size_t refused_ = 0;  // since the last message
   std::deque<Message> messages_;
   std::size_t bytes_ = 0;   // of all messages
   std::size_t events_ = 0;  // and positions, of all messages

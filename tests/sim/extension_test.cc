@@ -111,6 +111,26 @@ TEST_F(Releasing, ManyReleasesDoNotDelayOtherOperations) {
   EXPECT_LE(before_wanted, 6U);
 }
 
+// The reply to a read can have 1 MiB.
+TEST_F(Releasing, ManyReadsDoNotDelayOtherOperations) {
+  ClusterOptions options;
+  options.lock.max_concurrent_rounds = 2;
+  SetUpCluster(options);
+  Shard& shard = cluster->shard(0);
+  const Lease lease = MustAcquire(Wants("k", seconds(10)));
+  std::size_t read = 0;
+  for (int i = 0; i < 100; ++i) {
+    shard.Inspect(Key("k"), [&](const InspectResult& result) {
+      EXPECT_TRUE(result.held);
+      ++read;
+    });
+  }
+  EXPECT_TRUE(Extend("k", lease.token.str(), seconds(10)).lease);
+  EXPECT_LE(read, 6U);
+  Pass(seconds(1));
+  EXPECT_EQ(read, 100U);
+}
+
 TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyReconnect) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(60)));

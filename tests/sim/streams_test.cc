@@ -616,6 +616,52 @@ TEST_F(Streams, CloseAnswersOperationsUnderWay) {
   EXPECT_EQ(stream.answers.at(release), std::nullopt);
 }
 
+// It would be retried until its TTL has passed, and a close waits for all results.
+TEST_F(Streams, AnExtensionIsNotRetriedAfterTheEnd) {
+  for (const auto state : {"in a round", "between rounds"}) {
+    SCOPED_TRACE(state);
+    Stream& stream = Open(0);
+    const Lease lease = Acquire(stream, seconds(60));
+    cluster->Pause(0);
+    cluster->Pause(1);
+    const std::uint64_t extension = ++id;
+    stream.leases->Extend(extension, {.key = lease.key,
+                                      .token = lease.token,
+                                      .ttl = seconds(60),
+                                      .retry = {.min_delay = seconds(20), .max_jitter = {}}});
+    if (state == std::string("between rounds")) Pass(seconds(1));
+    EXPECT_FALSE(stream.answers.contains(extension));
+    bool done = false;
+    stream.leases->End(StreamEnd::kClosed, [&] {
+      done = true;
+      EXPECT_EQ(stream.answers.at(extension), Reason::kQuorumUnavailable);
+    });
+    Pass(seconds(1));
+    EXPECT_TRUE(done);
+    cluster->Resume(0);
+    cluster->Resume(1);
+    Pass(seconds(70));
+  }
+}
+
+// The lease would be kept although its Session is over.
+TEST_F(Streams, ABrokenStreamDoesNotRetryItsExtension) {
+  Stream& stream = Open(0);
+  const Lease lease = Acquire(stream, seconds(10));
+  cluster->Pause(0);
+  cluster->Pause(1);
+  stream.leases->Extend(++id, {.key = lease.key,
+                               .token = lease.token,
+                               .ttl = seconds(10),
+                               .retry = {.min_delay = seconds(6), .max_jitter = {}}});
+  Pass(seconds(1));
+  EXPECT_EQ(cluster->shard(0).operations(), 2U);  // it and the watchdog
+  stream.leases->Break(true);
+  EXPECT_EQ(cluster->shard(0).operations(), 0U);
+  EXPECT_TRUE(stream.answers.contains(id - 1));
+  EXPECT_FALSE(stream.answers.contains(id));
+}
+
 // A move is accepted even if the daemon is full.
 TEST_F(Streams, AnAdoptionIsNeverRefused) {
   ClusterOptions options;

@@ -60,6 +60,27 @@ class Waiting : public Scenario {
   FencingToken last_fence;
 };
 
+// After an outage, the head tries again after the pause that its policy asks for.
+TEST_F(Waiting, ALongPauseOfTheHeadDoesNotKeepOthersWaiting) {
+  for (const bool joins_first : {false, true}) {
+    SetUpCluster();
+    cluster->Down(0);
+    cluster->Down(1);
+    Pass(milliseconds(5));
+    const RetryPolicy hourly{.min_delay = seconds(3'600), .max_jitter = {}};
+    const auto slow = Wait("k", seconds(1), 0, hourly);
+    if (!joins_first) Pass(milliseconds(500));
+    const auto next = Wait("k", seconds(1));
+    Pass(milliseconds(500));
+    cluster->Up(0);
+    cluster->Up(1);
+    Pass(seconds(10));
+    EXPECT_TRUE(Has(slow));
+    EXPECT_TRUE(Has(next));
+    Pass(seconds(10));
+  }
+}
+
 TEST_F(Waiting, FirstComeFirstServed) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));

@@ -42,6 +42,19 @@ class ConcurrencyLimiterTest : public ::testing::Test {
   std::vector<std::unique_ptr<ConcurrencyLimiter::Permit>> permits;
 };
 
+TEST_F(ConcurrencyLimiterTest, AFewReadsAtATimeAndMoreWhileTheyAreQuick) {
+  for (int i = 0; i < 100; ++i) Enter(Priority::kReads, "read");
+  const std::size_t first = started.size();
+  EXPECT_LE(first, 4U);
+  Enter(Priority::kHeldLeases, "held");
+  EXPECT_EQ(started.back(), "held");
+  limiter.OnRead(milliseconds(50));
+  EXPECT_EQ(AdmittedWhileLeaving(first).size(), first / 2);
+  for (int i = 0; i < 100; ++i) limiter.OnRead(milliseconds(1));
+  Enter(Priority::kReads, "read");
+  EXPECT_GT(started.size(), first * 2);
+}
+
 TEST_F(ConcurrencyLimiterTest, AdmitsUpToItsWidthAndTheNextWhenAPermitLeaves) {
   const std::size_t width = limiter.width();
   for (std::size_t i = 0; i < width + 2; ++i) Enter(Priority::kAcquisitions, std::to_string(i));

@@ -168,6 +168,7 @@ TEST(SessionOutbox, WhatIsHeldIsNotRefusedButHeldBack) {
   EXPECT_FALSE(outbox.IsFull());  // acquisitions may wait for a release that is not read yet
   EXPECT_EQ(outbox.Admit(4, Load::kNeverRefused), Admission::kYes);
   EXPECT_EQ(outbox.Admit(4, Load::kNeverRefused), Admission::kIdInUse);
+  EXPECT_TRUE(outbox.Add(Result(4, 10)));  // the refusal
   EXPECT_FALSE(outbox.IsFull());
   EXPECT_EQ(outbox.Admit(5, Load::kNeverRefused), Admission::kYes);
   EXPECT_TRUE(outbox.IsFull());
@@ -176,6 +177,18 @@ TEST(SessionOutbox, WhatIsHeldIsNotRefusedButHeldBack) {
   EXPECT_TRUE(outbox.IsFull());
   EXPECT_TRUE(outbox.Add(Result(5, 10)));
   EXPECT_FALSE(outbox.IsFull());  // although the client has not read the answers
+}
+
+TEST(SessionOutbox, TheRefusalOfAnIdInUseIsNotTheAnswerOfTheOther) {
+  SessionOutbox outbox(1);
+  EXPECT_EQ(outbox.Admit(1, Load::kNeverRefused), Admission::kYes);
+  for (const Load load : {Load::kNeverRefused, Load::kLimited}) {
+    EXPECT_NE(outbox.Admit(1, load), Admission::kYes);
+    EXPECT_TRUE(outbox.Add(Result(1, 10)));
+    EXPECT_TRUE(outbox.IsFull());
+  }
+  EXPECT_TRUE(outbox.Add(Result(1, 10)));
+  EXPECT_FALSE(outbox.IsFull());
 }
 
 TEST(SessionOutbox, AClientThatReadsNoAnswersIsNotServedForever) {

@@ -66,6 +66,12 @@ void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
   end_timer_.Cancel();
   if (!subscription_) subscription_.emplace(env_.nodes, Topic::kReleases, key_);
   queue_.Add(waiter);
+  // The head may be in a pause of its own that is too long for others.
+  const bool was_alone = queue_.size() == 2;
+  if (was_alone && failures_ > 0 && HeadIsIdle() &&
+      queue_.head().command().retry.min_delay > kLongestRetryPause) {
+    WakeAfter({});
+  }
   if (lost != nullptr) Remember(*lost);
 }
 
@@ -186,8 +192,10 @@ void Contention::WakeAfterLoss(const AttemptResult& result) {
   } else if (result.error.reason != Reason::kLockAlreadyHeld) {
     // Nodes that do not answer in time may be overloaded: increasing pauses relieve them.
     const Duration pause = NextRetryDelay(queue_.head().command().retry, env_.random);
-    WakeAfter(std::min(pause * (1 << std::min(failures_, kMaxDoublings)),
-                       std::max<Duration>(pause, kLongestRetryPause)));
+    // The policy of the head must not keep those behind it waiting for longer.
+    const Duration longest =
+        queue_.size() > 1 ? kLongestRetryPause : std::max<Duration>(pause, kLongestRetryPause);
+    WakeAfter(std::min(pause * (1 << std::min(failures_, kMaxDoublings)), longest));
     ++failures_;
   } else {
     WakeWhenDue();

@@ -81,7 +81,7 @@ void Observation::Read() {
       [weak = weak_from_this()](InspectResult result) {
         if (const auto self = weak.lock()) self->OnRead(std::move(result));
       },
-      true);
+      {}, true);
 }
 
 void Observation::OnRead(InspectResult result) {

@@ -182,14 +182,16 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
     if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(*held, command);
   }
   command.source = source_;
-  shard_.Extend(std::move(command), [self = shared_from_this(), id, name,
-                                     unanswered = unanswered_](const ExtendResult& result) {
-    const auto found = self->held_.find(name);
-    if (result.lease && found != self->held_.end()) {
-      found->watchdog->Confirmed(*result.lease);
-    }
-    if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
-  });
+  extending_[id] = shard_.Extend(
+      std::move(command),
+      [self = shared_from_this(), id, name, unanswered = unanswered_](const ExtendResult& result) {
+        self->extending_.erase(id);
+        const auto found = self->held_.find(name);
+        if (result.lease && found != self->held_.end()) {
+          found->watchdog->Confirmed(*result.lease);
+        }
+        if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
+      });
 }
 
 // The client no longer trusts the exclusive lease.
@@ -365,10 +367,17 @@ void LeaseSet::BreakPortion() {
   portion_ = shard_.scheduler().After({}, [self = shared_from_this()] { self->BreakPortion(); });
 }
 
-// Returns false if neither an acquisition nor a lease that is extended is left.
+// Returns false if neither an acquisition, an extension nor a lease that is extended is left.
 bool LeaseSet::GiveUpOrLeaveOne(StreamEnd end) {
   if (!waiting_.empty()) {
     Cancel(waiting_.begin()->first);
+    return true;
+  }
+  if (!extending_.empty()) {
+    // An extension is retried for up to its TTL. Nobody waits for it any more, or the client waits
+    // for the end of the stream.
+    const auto extension = extending_.extract(extending_.begin()).mapped().lock();
+    if (extension) extension->StopRetrying();
     return true;
   }
   if (held_.empty()) return false;

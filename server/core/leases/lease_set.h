@@ -81,15 +81,16 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
   // End() does.
   void Recheck();
 
-  // The stream broke: gives up pending acquisitions and stops extending; no callback follows. If
+  // The stream broke: gives up pending acquisitions and stops extending, also extensions that wait
+  // to be retried; no callback follows. If
   // `until_silent`, End() will follow and the leases to be released then are remembered; otherwise
   // everything expires. Works in portions, as End() does.
   void Break(bool until_silent);
-  // Ends the stream: gives up pending acquisitions, and releases the leases or lets them expire,
-  // including those from before Break() (see stream_end.h). After End(kClosed), that includes
-  // leases whose adoption is under way. Calls `done` after all releases, as far as nodes answered,
-  // and after End(kClosed) also after the results of all earlier operations. Only the first call
-  // has an effect. No operation may follow.
+  // Ends the stream: gives up pending acquisitions and retries of extensions, and releases the
+  // leases or lets them expire, including those from before Break() (see stream_end.h). After
+  // End(kClosed), that includes leases whose adoption is under way. Calls `done` after all
+  // releases, as far as nodes answered, and after End(kClosed) also after the results of all
+  // earlier operations. Only the first call has an effect. No operation may follow.
   //
   // There may be 100,000 leases, and other clients wait meanwhile. So the strand is used in
   // portions, and only a few releases are under way at a time, each of which starts the next one.
@@ -180,6 +181,7 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
   const Source source_;
   const std::shared_ptr<LeaseRecorder> recorder_;                              // may be null
   std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
+  std::unordered_map<std::uint64_t, std::weak_ptr<Extension>> extending_;      // the same
   std::unordered_set<Kept, HashLeaseName, HasEqualName> held_;
   std::deque<Left> left_;      // to be released at the end of the stream
   std::size_t releasing_ = 0;  // of those that were left

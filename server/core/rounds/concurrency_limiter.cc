@@ -17,6 +17,11 @@ constexpr int kQueuedFactor = 2;
 constexpr Duration kQueuedTime = std::chrono::milliseconds(1);
 // Nodes that have been busy all this time do not show how quick they can be.
 constexpr Duration kQuickestPeriod = std::chrono::minutes(10);
+// Reads at a time. Even one can take a busy node 15 ms.
+constexpr double kFirstReads = 4;
+constexpr double kFewestReads = 1;
+// A read that takes this much longer than a queued round delays others.
+constexpr Duration kLongRead = std::chrono::milliseconds(5);
 constexpr std::size_t kPaceKnown = 64;
 constexpr std::size_t kPaceOf = 4'096;
 }  // namespace
@@ -26,7 +31,8 @@ ConcurrencyLimiter::ConcurrencyLimiter(const Clock& clock, std::size_t widest)
       widest_(static_cast<double>(widest)),
       narrowest_(std::min(kNarrowest, widest_)),
       usual_(std::min(kUsual, widest_)),
-      width_(std::min(kFirst, widest_)) {}
+      width_(std::min(kFirst, widest_)),
+      reads_(std::min(kFirstReads, widest_)) {}
 
 void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
                                std::function<void()> start) {
@@ -34,8 +40,9 @@ void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
   permit.priority_ = priority;
   permit.source_ = source;
   permit.number_ = ++last_number_;
-  if (HasRoom() && waiting_ == 0) {  // the common case needs no queue entry
-    ++inside_;
+  const bool has_room = HasRoom() && HasRoomFor(static_cast<std::size_t>(priority));
+  if (has_room && waiting_ == 0) {  // the common case needs no queue entry
+    Begin(priority);
     start();
     return;
   }
@@ -79,19 +86,25 @@ void ConcurrencyLimiter::AdmitWaiting() {
   while (HasRoom() && waiting_ > 0) {
     std::size_t next = kPriorities;
     for (std::size_t priority = 0; priority < kPriorities; ++priority) {
-      if (queues_[priority].size == 0) continue;
+      if (queues_[priority].size == 0 || !HasRoomFor(priority)) continue;
       if (next == kPriorities || queues_[priority].pass < queues_[next].pass) next = priority;
     }
+    if (next == kPriorities) return;  // only reads wait
     Admit(next);
   }
+}
+
+void ConcurrencyLimiter::Begin(Priority priority) {
+  ++inside_;
+  if (priority == Priority::kReads) ++reading_;
 }
 
 // Admits one request of the next source, which then goes to the end of the list.
 void ConcurrencyLimiter::Admit(std::size_t priority) {
   REDLOCK_CHECK(priority < kPriorities && queues_[priority].size > 0);
   Queue& queue = queues_[priority];
-  pass_ = queue.pass;
-  queue.pass += 1 / kShares[priority];
+  pass_ = std::max(pass_, queue.pass);  // reads may have waited for longer
+  queue.pass = pass_ + 1 / kShares[priority];
   const auto found = queue.sources.find(queue.turns.front());
   Waiting& source = found->second;
   const auto start = source.requests.extract(source.requests.begin());
@@ -103,7 +116,7 @@ void ConcurrencyLimiter::Admit(std::size_t priority) {
   }
   --queue.size;
   --waiting_;
-  ++inside_;
+  Begin(static_cast<Priority>(priority));
   if (priority == static_cast<std::size_t>(Priority::kAcquisitions)) CountPace();
   start.mapped()();
 }
@@ -149,12 +162,23 @@ void ConcurrencyLimiter::OnTimedOut(MonotonicTime started) {
   width_ = std::max(width_ / 2, narrowest_);
 }
 
+void ConcurrencyLimiter::OnRead(Duration took) {
+  const Duration quickest = std::min(quickest_, quickest_before_);
+  const bool known = quickest != Duration::max();
+  if (took > kLongRead + (known ? kQueuedFactor * quickest : Duration())) {
+    reads_ = std::max(reads_ / 2, std::min(kFewestReads, widest_));
+  } else {
+    reads_ = std::min(reads_ + 1 / reads_, widest_);
+  }
+}
+
 void ConcurrencyLimiter::Permit::Leave() {
   if (limiter_ == nullptr) return;
   ConcurrencyLimiter& limiter = *std::exchange(limiter_, nullptr);
   if (limiter.Remove(*this)) return;
   REDLOCK_CHECK(limiter.inside_ > 0);
   --limiter.inside_;
+  if (priority_ == Priority::kReads) --limiter.reading_;
   limiter.AdmitWaiting();
 }
 

@@ -1,5 +1,5 @@
-// Limits the concurrent extensions, releases and attempts of a shard, and decides which one is
-// next.
+// Limits the concurrent extensions, releases, attempts and reads of a shard, and decides which one
+// is next.
 //
 // A larger burst would not be faster. Its commands would wait in the nodes' queues for longer than
 // the node timeout, count as lost and be sent again, which makes busy nodes busier. Requests that
@@ -7,8 +7,8 @@
 //
 // The limiter prevents one client's requests from costing other clients their locks. Each kind of
 // operation has a priority, and each priority has a share of the permits (kShares). So releases,
-// acquisitions and extensions of locks that are not held cannot keep a lease from being extended in
-// time. Within a priority, the sources (connections) are served round-robin.
+// acquisitions, reads and extensions of locks that are not held cannot keep a lease from being
+// extended in time. Within a priority, the sources (connections) are served round-robin.
 //
 // The width, which is the number of permits, follows what the nodes can bear: additive increase,
 // multiplicative decrease, like TCP's congestion window (RFC 5681). Beyond kUsual, which keeps
@@ -46,6 +46,7 @@ class ConcurrencyLimiter {
     kReleases,      // come in bursts of thousands when a client of many locks is gone. More than
                     // acquisitions: otherwise, more and more locks that nobody needs would be held
     kAcquisitions,  // includes retries of lost hand-overs
+    kReads,         // of who holds a key, for callers and observers
   };
 
   // A permit that is waiting or granted. Its destructor gives it back or leaves the queue.
@@ -82,6 +83,11 @@ class ConcurrencyLimiter {
   // time.
   void OnTimedOut(MonotonicTime started);
 
+  // Reports a read that a quorum answered after this time, or no quorum within it. A single read
+  // can cost a node as much as hundreds of other steps, which is not known before. So only a few
+  // are under way at a time, and more only while they take hardly longer than the quickest rounds.
+  void OnRead(Duration took);
+
   // Predicts how long an acquisition of this source that enters now will wait, from the recent rate
   // of admissions. Returns 0 if none waits or too few have been admitted for a prediction.
   [[nodiscard]] Duration PredictedWait(Source source) const;
@@ -100,9 +106,9 @@ class ConcurrencyLimiter {
     std::size_t size = 0;
     double pass = 0;  // the priority with the lowest pass is next
   };
-  static constexpr std::size_t kPriorities = 4;
+  static constexpr std::size_t kPriorities = 5;
   // The relative share of permits of each priority while all of them wait.
-  static constexpr std::array<double, kPriorities> kShares = {16, 2, 8, 4};
+  static constexpr std::array<double, kPriorities> kShares = {16, 2, 8, 4, 2};
 
   [[nodiscard]] bool HasRoom() const { return !closed_ && inside_ < width(); }
   [[nodiscard]] Queue& QueueOf(Priority priority) {
@@ -111,6 +117,11 @@ class ConcurrencyLimiter {
   void Add(const Permit& permit, std::function<void()> start);
   // Returns false if the permit is not waiting.
   bool Remove(const Permit& permit);
+  [[nodiscard]] bool HasRoomFor(std::size_t priority) const {
+    return priority != static_cast<std::size_t>(Priority::kReads) ||
+           static_cast<double>(reading_) < reads_;
+  }
+  void Begin(Priority priority);
   void AdmitWaiting();
   void Admit(std::size_t priority);
   void CountPace();
@@ -129,6 +140,8 @@ class ConcurrencyLimiter {
   MonotonicTime quickest_since_;
   bool closed_ = false;
   std::size_t inside_ = 0;
+  std::size_t reading_ = 0;  // of these
+  double reads_;             // the width for reads
   std::size_t waiting_ = 0;
   std::uint64_t last_number_ = 0;
   double pass_ = 0;  // of the priority that was served last

@@ -82,6 +82,15 @@ void Extension::Cancel(Reason why) {
           .attempts = attempts_});
 }
 
+void Extension::StopRetrying() {
+  command_.retry.max_retries = 0;
+  if (!done_ || round_ || attempts_ == 0) return;
+  Finish({.lease = std::nullopt,
+          .error = std::move(last_error_),
+          .votes = std::move(last_votes_),
+          .attempts = attempts_});
+}
+
 void Extension::Enter() {
   const auto line = command_.held ? ConcurrencyLimiter::Priority::kHeldLeases
                                   : ConcurrencyLimiter::Priority::kExtensions;
@@ -325,6 +334,7 @@ void Extension::Failed(const Round& round, Reason reason, std::string message) {
             .attempts = attempts_});
     return;
   }
+  last_error_ = {.reason = reason, .message = std::move(message)};
   last_votes_ = round.votes();
   round_.reset();
   permit_.Leave();

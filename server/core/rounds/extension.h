@@ -79,6 +79,9 @@ class Extension final : public Cancellable,
 
   // A round in progress may still take effect on the nodes.
   void Cancel(Reason why) override;
+  // No round follows the one in progress, or the first one if none has begun. Between two rounds,
+  // the extension ends inside this call, as the last one was decided.
+  void StopRetrying();
 
   void OnDecided(Round& round) override;
   void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
@@ -118,6 +121,7 @@ class Extension final : public Cancellable,
   ConcurrencyLimiter::Permit permit_;  // held while a round is in progress
   std::shared_ptr<Round> round_;
   std::shared_ptr<PutBack> put_back_;
+  Error last_error_;  // of the last round, while there is none
   Votes last_votes_;
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;

@@ -8,22 +8,30 @@
 
 namespace redlock {
 
-void Inspection::Start(const Environment& env, const Key& key, InspectDone done, bool observe) {
-  const std::shared_ptr<Inspection> self(new Inspection(env, std::move(done)));
-  for (const NodeIndex node : self->set_->nodes()) env.nodes[node]->Inspect({key, observe}, self);
-  self->timeout_ = env.scheduler.After(env.options.node_timeout, [raw = self.get()] {
-    const auto keep = raw->shared_from_this();
-    raw->Finish();
-  });
+void Inspection::Start(const Environment& env, Key key, InspectDone done, Source source,
+                       bool observe) {
+  const std::shared_ptr<Inspection> self(
+      new Inspection(env, std::move(key), std::move(done), observe));
+  env.operations.Add(self);
+  env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kReads, source,
+                    [raw = self.get()] { raw->Send(); });
 }
 
-Inspection::Inspection(const Environment& env, InspectDone done)
+Inspection::Inspection(const Environment& env, Key key, InspectDone done, bool observe)
     : env_(env),
+      key_(std::move(key)),
       done_(std::move(done)),
-      started_(env.scheduler.Now()),
-      set_(env.set),
-      answered_(env.nodes.size(), false),
-      cannot_tell_(set_->size() - set_->nodes().size()) {}
+      observe_(observe),
+      answered_(env.nodes.size(), false) {}
+
+void Inspection::Send() {
+  started_ = env_.scheduler.Now();
+  set_ = env_.set;
+  cannot_tell_ = set_->size() - set_->nodes().size();
+  const auto self = shared_from_this();
+  for (const NodeIndex node : set_->nodes()) env_.nodes[node]->Inspect({key_, observe_}, self);
+  timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { Finish(); });
+}
 
 void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
   if (!done_) return;
@@ -42,6 +50,9 @@ void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
     kept_.push_back(reply.remaining);
   }
   for (const OwnerToken& token : reply.keeping) keeping_.insert(token.str());
+  const auto known = static_cast<std::size_t>(
+      std::ranges::count_if(votes_, [](const Vote& one) { return !IsUnknown(one.outcome); }));
+  if (known == set_->quorum() && !quorum_after_) quorum_after_ = env_.scheduler.Now() - started_;
   if (votes_.size() == set_->nodes().size()) Finish();
 }
 
@@ -78,7 +89,13 @@ std::optional<FencingToken> Inspection::AgreedFence(const Holding& holding) cons
 
 void Inspection::Finish() {
   REDLOCK_CHECK(done_ != nullptr);
+  const auto self = shared_from_this();
   timeout_.Cancel();
+  // That nodes refuse at once does not show how quick they are.
+  const bool timed_out = votes_.size() < set_->nodes().size();
+  if (quorum_after_ || timed_out) {
+    env_.limiter.OnRead(quorum_after_.value_or(env_.options.node_timeout));
+  }
   for (const NodeIndex node : set_->nodes()) {
     if (answered_[node]) continue;
     ++cannot_tell_;
@@ -128,6 +145,8 @@ void Inspection::Finish() {
   } else if (most < least && vacant_ >= quorum) {
     result.agreement = InspectResult::Agreement::kVacant;
   }
+  permit_.Leave();
+  env_.operations.Remove(*this);
   std::exchange(done_, nullptr)(std::move(result));
 }
 

@@ -1,4 +1,5 @@
-// Asks every node who holds a key. Read-only. Waits for all nodes, for up to node_timeout.
+// Asks every node who holds a key. Read-only. Waits for all nodes, for up to node_timeout. Takes a
+// permit, because a reply can have 1 MiB, and the nodes do nothing else meanwhile.
 // Strand-confined.
 #pragma once
 
@@ -10,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "server/core/operation.h"
 #include "server/core/rounds/environment.h"
 
 namespace redlock {
@@ -50,22 +52,31 @@ struct InspectResult {
 };
 using InspectDone = std::function<void(InspectResult)>;
 
-class Inspection final : public ReplySink, public std::enable_shared_from_this<Inspection> {
+class Inspection final : public Operation,
+                         public ReplySink,
+                         public std::enable_shared_from_this<Inspection> {
  public:
-  // `done` is called once, never inside this call. The nodes keep the inspection alive.
-  // `observe`: the nodes then announce changes of the key for some time.
-  static void Start(const Environment& env, const Key& key, InspectDone done, bool observe = false);
+  // `done` is called once, never inside this call. `observe`: the nodes then announce changes of
+  // the key for some time.
+  static void Start(const Environment& env, Key key, InspectDone done, Source source = {},
+                    bool observe = false);
 
   void OnReply(NodeIndex node, NodeReply&& reply) override;
 
  private:
-  Inspection(const Environment& env, InspectDone done);
+  Inspection(const Environment& env, Key key, InspectDone done, bool observe);
+  void Send();
   void Finish();
 
   const Environment& env_;
+  const Key key_;
   InspectDone done_;
-  const MonotonicTime started_;
-  const NodeSetPtr set_;
+  const bool observe_;
+  ConcurrencyLimiter::Permit permit_;
+  // Set once the nodes are asked.
+  MonotonicTime started_;
+  NodeSetPtr set_;
+  std::optional<Duration> quorum_after_;  // how long it took until a quorum had answered
   // What the nodes know of a token that holds the key or a share of it.
   struct Holding {
     std::vector<Duration> remaining;  // one for each node

@@ -233,9 +233,8 @@ void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const 
     acquisition.sequence += acquisition.sequence_step;
     acquisition.sequence_step = std::min(acquisition.sequence_step * 2, kLargestSequenceStep);
     SendAgain(number, {});
-  } else if (acquisition.takes && acquisition.single_try()) {
-    FailAcquisition(number, Refused(acquisition.command.key, error));
-  } else if (acquisition.adopting || (acquisition.takes && undecided)) {
+  } else if (!(acquisition.takes && acquisition.single_try()) &&
+             (acquisition.adopting || (acquisition.takes && undecided))) {
     acquisition.last_failure = error;
     SendAgain(number, kAdoptAgain);
   } else if (error.reason == Reason::kOverloaded && !acquisition.single_try()) {

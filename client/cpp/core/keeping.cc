@@ -17,7 +17,7 @@ CallId Machine::Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryP
     Report(Failed{number, *error});
   } else {
     held->AskedFor(ttl);
-    Insert(number, {.what = Extension{held, ttl, std::move(retry)}});
+    Insert(number, {.what = Extension{held, ttl, retry}});
     operations_of_.emplace(held.get(), number);
     if (held->kept()) Enqueue(number);
   }

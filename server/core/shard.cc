@@ -148,9 +148,9 @@ void Shard::Proclaim(ProclaimCommand command, ProclaimDone done) {
   Proclamation::Start(env_, std::move(command), std::move(done));
 }
 
-void Shard::Inspect(const Key& key, InspectDone done, Source source) {
+std::shared_ptr<Cancellable> Shard::Inspect(const Key& key, InspectDone done, Source source) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  Inspection::Start(env_, key, std::move(done), source);
+  return Inspection::Start(env_, key, std::move(done), source);
 }
 
 std::shared_ptr<void> Shard::Observe(const Key& key, ObserverTold told) {

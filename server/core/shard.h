@@ -71,7 +71,7 @@ class Shard final {
   void ReleaseAtEndOf(const Lease& lease, bool leave_delay, ReleaseDone done);
   // Never refused: the lock is held.
   void Proclaim(ProclaimCommand command, ProclaimDone done);
-  void Inspect(const Key& key, InspectDone done, Source source = {});
+  std::shared_ptr<Cancellable> Inspect(const Key& key, InspectDone done, Source source = {});
   // Reports who holds a single key, and every change, until the handle is dropped. Drop it on the
   // strand; it may outlive the shard.
   [[nodiscard]] std::shared_ptr<void> Observe(const Key& key, ObserverTold told);

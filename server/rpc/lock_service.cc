@@ -181,8 +181,7 @@ struct InspectMethod {
       Fill(*out.mutable_votes(), result.votes, call->names());
       call->Answer(grpc::Status::OK);
     };
-    shard.Inspect(command.key, answer, command.source);
-    return nullptr;
+    return shard.Inspect(command.key, answer, command.source);
   }
 
   Response response;

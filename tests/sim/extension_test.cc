@@ -131,6 +131,32 @@ TEST_F(Releasing, ManyReadsDoNotDelayOtherOperations) {
   EXPECT_EQ(read, 100U);
 }
 
+// Otherwise, the reads of clients that have gone would delay the others.
+TEST_F(Releasing, ACancelledReadEndsAtOnce) {
+  ClusterOptions options;
+  options.lock.max_concurrent_rounds = 1;
+  SetUpCluster(options);
+  Shard& shard = cluster->shard(0);
+  std::vector<std::string> ended;
+  std::vector<std::shared_ptr<Cancellable>> reads;
+  for (const std::string name : {"sent", "queued", "next"}) {
+    reads.push_back(shard.Inspect(Key("k"), [&ended, name](const InspectResult& result) {
+      ended.push_back(name + (result.undecided ? " undecided" : ""));
+    }));
+  }
+  reads[1]->Cancel(Reason::kCancelled);
+  EXPECT_EQ(ended, std::vector<std::string>({"queued undecided"}));
+  EXPECT_EQ(shard.operations(), 2U);
+  reads[0]->Cancel(Reason::kCancelled);
+  EXPECT_EQ(ended.back(), "sent undecided");
+  EXPECT_EQ(shard.operations(), 2U) << "the nodes are busy with it";
+  Pass(seconds(1));
+  EXPECT_EQ(ended, std::vector<std::string>({"queued undecided", "sent undecided", "next"}));
+  EXPECT_EQ(shard.operations(), 0U);
+  for (const auto& read : reads) read->Cancel(Reason::kCancelled);
+  EXPECT_EQ(ended.size(), 3U);
+}
+
 TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyReconnect) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(60)));

@@ -30,6 +30,10 @@ Observation::Observation(const Environment& env, Key key, std::function<void()> 
       ended_(std::move(ended)),
       backoff_(kFirstBackoff, kLongestBackoff) {}
 
+Observation::~Observation() {
+  if (const auto read = read_.lock()) read->Cancel(Reason::kCancelled);
+}
+
 std::shared_ptr<void> Observation::Join(ObserverTold told) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   if (!subscription_) subscription_.emplace(env_.nodes, Topic::kChanges, key_);
@@ -76,7 +80,7 @@ void Observation::Read() {
   read_again_ = false;
   began_ = env_.scheduler.Now();
   for (auto& [id, observer] : observers_) observer.is_new = false;
-  Inspection::Start(
+  read_ = Inspection::Start(
       env_, key_,
       [weak = weak_from_this()](InspectResult result) {
         if (const auto self = weak.lock()) self->OnRead(std::move(result));

@@ -15,6 +15,7 @@
 #include "server/core/backoff.h"
 #include "server/core/keys/announcements.h"
 #include "server/core/keys/observed_state.h"
+#include "server/core/rounds/inspection.h"
 
 namespace redlock {
 
@@ -26,6 +27,9 @@ class Observation final : public std::enable_shared_from_this<Observation> {
  public:
   // `ended` is called when the last observer has left. It may drop this object.
   Observation(const Environment& env, Key key, std::function<void()> ended);
+  ~Observation();
+  Observation(const Observation&) = delete;
+  Observation& operator=(const Observation&) = delete;
 
   // Returns a handle. After the handle is dropped, the observer receives nothing more. The handle
   // may outlive this object.
@@ -57,6 +61,7 @@ class Observation final : public std::enable_shared_from_this<Observation> {
   std::uint64_t last_observer_ = 0;
   std::optional<Subscription> subscription_;
   bool reading_ = false;
+  std::weak_ptr<Inspection> read_;     // the last one
   bool read_again_ = false;            // the key may have changed since the read under way began
   MonotonicTime began_{};              // the last read
   Backoff backoff_;                    // between reads that find no quorum

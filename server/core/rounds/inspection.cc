@@ -8,13 +8,14 @@
 
 namespace redlock {
 
-void Inspection::Start(const Environment& env, Key key, InspectDone done, Source source,
-                       bool observe) {
+std::shared_ptr<Inspection> Inspection::Start(const Environment& env, Key key, InspectDone done,
+                                              Source source, bool observe) {
   const std::shared_ptr<Inspection> self(
       new Inspection(env, std::move(key), std::move(done), observe));
   env.operations.Add(self);
   env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kReads, source,
                     [raw = self.get()] { raw->Send(); });
+  return self;
 }
 
 Inspection::Inspection(const Environment& env, Key key, InspectDone done, bool observe)
@@ -23,6 +24,21 @@ Inspection::Inspection(const Environment& env, Key key, InspectDone done, bool o
       done_(std::move(done)),
       observe_(observe),
       answered_(env.nodes.size(), false) {}
+
+void Inspection::Cancel(Reason /*why*/) {
+  if (!done_) return;
+  const auto self = shared_from_this();
+  InspectResult result;
+  result.undecided = true;
+  std::exchange(done_, nullptr)(std::move(result));
+  if (!set_) End();  // otherwise, the nodes are busy with it
+}
+
+void Inspection::End() {
+  ended_ = true;
+  permit_.Leave();
+  env_.operations.Remove(*this);
+}
 
 void Inspection::Send() {
   started_ = env_.scheduler.Now();
@@ -34,7 +50,7 @@ void Inspection::Send() {
 }
 
 void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
-  if (!done_) return;
+  if (ended_) return;
   answered_[node] = true;
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
@@ -88,7 +104,7 @@ std::optional<FencingToken> Inspection::AgreedFence(const Holding& holding) cons
 }
 
 void Inspection::Finish() {
-  REDLOCK_CHECK(done_ != nullptr);
+  REDLOCK_CHECK(!ended_);
   const auto self = shared_from_this();
   timeout_.Cancel();
   // That nodes refuse at once does not show how quick they are.
@@ -96,6 +112,8 @@ void Inspection::Finish() {
   if (quorum_after_ || timed_out) {
     env_.limiter.OnRead(quorum_after_.value_or(env_.options.node_timeout));
   }
+  End();
+  if (!done_) return;  // cancelled
   for (const NodeIndex node : set_->nodes()) {
     if (answered_[node]) continue;
     ++cannot_tell_;
@@ -145,8 +163,6 @@ void Inspection::Finish() {
   } else if (most < least && vacant_ >= quorum) {
     result.agreement = InspectResult::Agreement::kVacant;
   }
-  permit_.Leave();
-  env_.operations.Remove(*this);
   std::exchange(done_, nullptr)(std::move(result));
 }
 

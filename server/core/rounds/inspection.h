@@ -52,14 +52,16 @@ struct InspectResult {
 };
 using InspectDone = std::function<void(InspectResult)>;
 
-class Inspection final : public Operation,
+class Inspection final : public Cancellable,
                          public ReplySink,
                          public std::enable_shared_from_this<Inspection> {
  public:
-  // `done` is called once, never inside this call. `observe`: the nodes then announce changes of
-  // the key for some time.
-  static void Start(const Environment& env, Key key, InspectDone done, Source source = {},
-                    bool observe = false);
+  // `observe`: the nodes then announce changes of the key for some time.
+  static std::shared_ptr<Inspection> Start(const Environment& env, Key key, InspectDone done,
+                                           Source source = {}, bool observe = false);
+
+  // The result is undecided. Keeps the permit while nodes have yet to answer.
+  void Cancel(Reason why) override;
 
   void OnReply(NodeIndex node, NodeReply&& reply) override;
 
@@ -67,11 +69,13 @@ class Inspection final : public Operation,
   Inspection(const Environment& env, Key key, InspectDone done, bool observe);
   void Send();
   void Finish();
+  void End();
 
   const Environment& env_;
   const Key key_;
-  InspectDone done_;
+  InspectDone done_;  // null once it was called
   const bool observe_;
+  bool ended_ = false;
   ConcurrencyLimiter::Permit permit_;
   // Set once the nodes are asked.
   MonotonicTime started_;

@@ -10,8 +10,7 @@ namespace redlock {
 
 std::shared_ptr<Inspection> Inspection::Start(const Environment& env, Key key, InspectDone done,
                                               Source source, bool observe) {
-  const std::shared_ptr<Inspection> self(
-      new Inspection(env, std::move(key), std::move(done), observe));
+  std::shared_ptr<Inspection> self(new Inspection(env, std::move(key), std::move(done), observe));
   env.operations.Add(self);
   env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kReads, source,
                     [raw = self.get()] { raw->Send(); });

@@ -141,8 +141,9 @@ TEST_F(MachineLocksTest, AReleaseRefusedAsOverloadedIsRetried) {
 
 // The release would end the lock that the call acquires.
 TEST_F(MachineLocksTest, AnAcquireWaitsUntilItsTokenIsReleased) {
-  const AcquireCommand own{.key = "k", .ttl = seconds(30), .token = "mine"};
-  for (const std::string& key : {std::string("k"), shared("k")}) {
+  for (const auto& [key, token] :
+       {std::pair{std::string("k"), "mine"}, {shared("k"), "mine"}, {"k", "rl-given"}}) {
+    const AcquireCommand own{.key = "k", .ttl = seconds(30), .token = token};
     const CallId released = Release(Hold(own));
     AcquireCommand next = own;
     next.key = key;

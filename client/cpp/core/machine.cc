@@ -236,7 +236,7 @@ void Machine::Flush() {
     const auto found = operations_.find(number);
     if (found == operations_.end() || found->second.sent_as != 0) continue;
     Operation& operation = found->second;
-    if (MustWait(operation)) continue;  // EraseRelease() queues it again
+    if (Waits(number, operation)) continue;  // EraseRelease() queues it again
     if (const auto* const cancellation = std::get_if<Cancellation>(&operation.what)) {
       request.operations.push_back({cancellation->id, CancelRequest{}});
       operations_.erase(found);  // the daemon does not answer it

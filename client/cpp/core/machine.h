@@ -176,7 +176,7 @@ class Machine {
   void OnDue(OperationNumber number, PendingRelease& release);
   using TokenHold = std::pair<std::string, std::vector<std::string>>;  // and the names of the keys
   [[nodiscard]] static TokenHold HoldOf(const std::string& key, const std::string& token);
-  [[nodiscard]] bool MustWait(const Operation& operation) const;
+  [[nodiscard]] bool Waits(OperationNumber number, const Operation& operation);
   void EraseRelease(OperationNumber number);
   void EndAcquisitions(PendingClose& close);
   void FinishClosing();
@@ -203,10 +203,11 @@ class Machine {
 
   OperationNumber last_number_ = 0;
   Operations operations_;
-  std::multiset<TokenHold> releasing_;              // what the pending releases may end
-  TimePoint look_at_operations_ = kNever;           // no operation is due before this
-  std::deque<OperationNumber> outgoing_;            // to be sent on the current Session
-  std::map<OperationNumber, Discarded> discarded_;  // sent there, not answered yet
+  std::multiset<TokenHold> releasing_;                 // what the pending releases may end
+  std::multimap<TokenHold, OperationNumber> waiting_;  // for one of these to end
+  TimePoint look_at_operations_ = kNever;              // no operation is due before this
+  std::deque<OperationNumber> outgoing_;               // to be sent on the current Session
+  std::map<OperationNumber, Discarded> discarded_;     // sent there, not answered yet
 
   std::multimap<std::string, LeasePtr> leases_;  // by key
   TimePoint look_at_leases_ = kNever;            // no lease is due before this

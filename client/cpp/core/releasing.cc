@@ -146,12 +146,15 @@ Machine::TokenHold Machine::HoldOf(const std::string& key, const std::string& to
   return {token, NamesOf(key)};
 }
 
-// Whether the operation requests a lock whose token is being released. A release that is sent again
-// would end the new lock.
-bool Machine::MustWait(const Operation& operation) const {
+// If the operation requests a lock whose token is being released, notes that it waits. A release
+// that is sent again would end the new lock.
+bool Machine::Waits(OperationNumber number, const Operation& operation) {
   const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
-  return acquisition != nullptr && acquisition->callers_token && !releasing_.empty() &&
-         releasing_.contains(HoldOf(acquisition->command.key, acquisition->token));
+  if (acquisition == nullptr || !acquisition->callers_token || releasing_.empty()) return false;
+  const TokenHold hold = HoldOf(acquisition->command.key, acquisition->token);
+  if (!releasing_.contains(hold)) return false;
+  waiting_.emplace(hold, number);
+  return true;
 }
 
 void Machine::EraseRelease(OperationNumber number) {
@@ -161,14 +164,12 @@ void Machine::EraseRelease(OperationNumber number) {
   operations_.erase(number);
   if (!counted) return;
   releasing_.erase(releasing_.find(hold));
-  if (IsMadeToken(hold.first)) return;
-  for (const auto& [waiting, operation] : operations_) {
-    const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
-    if (acquisition != nullptr && acquisition->token == hold.first && operation.sent_as == 0 &&
-        !operation.send_at) {
-      Enqueue(waiting);
-    }
+  const auto [begin, end] = waiting_.equal_range(hold);
+  for (auto each = begin; each != end; ++each) {
+    const auto found = operations_.find(each->second);
+    if (found != operations_.end() && !found->second.send_at) Enqueue(each->second);
   }
+  waiting_.erase(begin, end);
 }
 
 void Machine::OnDue(OperationNumber number, PendingRelease& release) {
